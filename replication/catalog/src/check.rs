@@ -1,0 +1,208 @@
+//! Walks a whole catalog and names what does not fit together. For the operator's `volume check`
+//! and for every crash test.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use model::{Cookie, Inode, InodeKind, Name, ObjectId};
+use serde::Serialize;
+
+use crate::catalog::Catalog;
+use crate::fault::CatalogFault;
+use crate::keys::{self, Kind};
+use crate::records::{CookieRecord, NameRecord, decode};
+use crate::store::{Scan, Store};
+
+/// What a walk saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Objects seen.
+    pub objects: u64,
+    /// Names seen.
+    pub names: u64,
+    /// Backing files still to be removed.
+    pub removals: u64,
+    /// What does not fit together; at most [`VIOLATIONS_MAX`] are kept.
+    pub violations: Vec<Violation>,
+}
+
+/// One thing that does not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// About which object.
+    pub object: ObjectId,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {}: {}", self.object, self.what)
+    }
+}
+
+/// How many violations a report keeps: after so many nobody reads on.
+pub const VIOLATIONS_MAX: usize = 100;
+
+impl Report {
+    fn add(&mut self, object: ObjectId, what: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation { object, what });
+        }
+    }
+}
+
+/// What is counted for one object while its names are walked.
+#[derive(Default)]
+struct Seen {
+    names: u32,
+    subdirectories: u32,
+    entries: u64,
+    highest_cookie: Cookie,
+}
+
+impl<S: Store> Catalog<S> {
+    /// Walks every record. Costs memory for every object; the catalog stands still meanwhile as
+    /// far as single records go, so run it on a quiet volume for a verdict.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if a record can't be read at all.
+    pub fn check(&self) -> Result<Report, CatalogFault> {
+        let mut report = Report::default();
+        let inodes = self.walk(Kind::Inode, |key, value| {
+            Some((keys::object_of(key)?, decode::<Inode>("inode", value)))
+        })?;
+        let inodes: HashMap<ObjectId, Inode> = inodes.into_iter().collect();
+        let cookies = self.walk(Kind::Cookie, |key, value| {
+            Some((keys::parts_of_cookie(key)?, decode::<CookieRecord>("entry", value)))
+        })?;
+        let names = self.walk(Kind::Name, |key, value| {
+            Some((keys::parts_of_name(key)?, decode::<NameRecord>("name", value)))
+        })?;
+        report.objects = inodes.len() as u64;
+        report.names = names.len() as u64;
+        report.removals = self.removals(usize::MAX)?.len() as u64;
+        for object in self.removals(usize::MAX)? {
+            if inodes.contains_key(&object) {
+                report.add(object, "is to be removed and still there".into());
+            }
+        }
+        let seen = count(&inodes, &names, &mut report);
+        cookies_match_names(&cookies, &names, &mut report);
+        for (object, inode) in &inodes {
+            check_inode(*object, inode, seen.get(object), &inodes, &mut report);
+        }
+        Ok(report)
+    }
+
+    /// Every record of one kind, decoded.
+    fn walk<K, V>(
+        &self,
+        kind: Kind,
+        decode: impl Fn(&[u8], &[u8]) -> Option<(K, Result<V, CatalogFault>)>,
+    ) -> Result<Vec<(K, V)>, CatalogFault> {
+        let mut all = Vec::new();
+        let mut fault = None;
+        let (from, to) = keys::all(kind);
+        self.store().scan(&from, &to, &mut |key, value| match decode(key, value) {
+            Some((key, Ok(value))) => {
+                all.push((key, value));
+                Scan::Continue
+            }
+            Some((_, Err(e))) => {
+                fault = Some(e);
+                Scan::Stop
+            }
+            None => {
+                let reason = format!("a key of {} bytes has no meaning", key.len());
+                fault = Some(CatalogFault::Record { what: "key", reason });
+                Scan::Stop
+            }
+        })?;
+        fault.map_or(Ok(all), Err)
+    }
+}
+
+type NameRow = ((ObjectId, Name), NameRecord);
+type CookieRow = ((ObjectId, Cookie), CookieRecord);
+
+fn count(
+    inodes: &HashMap<ObjectId, Inode>,
+    names: &[NameRow],
+    report: &mut Report,
+) -> HashMap<ObjectId, Seen> {
+    let mut seen: HashMap<ObjectId, Seen> = HashMap::new();
+    for ((dir, name), record) in names {
+        let Some(inode) = inodes.get(&record.object) else {
+            report
+                .add(*dir, format!("name {name} leads to object {}, which is gone", record.object));
+            continue;
+        };
+        match inodes.get(dir).map(|dir| &dir.kind) {
+            Some(InodeKind::Directory { .. }) => {}
+            _ => report.add(*dir, format!("has a name {name} in it and is no directory")),
+        }
+        if let InodeKind::Directory { parent, .. } = inode.kind
+            && parent != *dir
+        {
+            report.add(record.object, format!("is in {dir} but its parent is {parent}"));
+        }
+        let of_dir = seen.entry(*dir).or_default();
+        of_dir.entries += 1;
+        of_dir.highest_cookie = of_dir.highest_cookie.max(record.cookie);
+        of_dir.subdirectories += u32::from(inode.is_directory());
+        seen.entry(record.object).or_default().names += 1;
+    }
+    seen
+}
+
+fn cookies_match_names(cookies: &[CookieRow], names: &[NameRow], report: &mut Report) {
+    let by_name: HashMap<&(ObjectId, Name), &NameRecord> =
+        names.iter().map(|(key, record)| (key, record)).collect();
+    for ((dir, cookie), record) in cookies {
+        let named = by_name.get(&(*dir, record.name.clone()));
+        if named.is_none_or(|named| named.object != record.object || named.cookie != *cookie) {
+            report.add(*dir, format!("entry {cookie} ({}) has no such name", record.name));
+        }
+    }
+    if cookies.len() != names.len() {
+        let what = format!("{} names but {} entries in the volume", names.len(), cookies.len());
+        report.add(ObjectId::ROOT, what);
+    }
+}
+
+fn check_inode(
+    object: ObjectId,
+    inode: &Inode,
+    seen: Option<&Seen>,
+    inodes: &HashMap<ObjectId, Inode>,
+    report: &mut Report,
+) {
+    let nothing = Seen::default();
+    let seen = seen.unwrap_or(&nothing);
+    match &inode.kind {
+        InodeKind::Directory { parent, entries, next_cookie } => {
+            if inode.links != 2 + seen.subdirectories {
+                let is = seen.subdirectories;
+                report.add(object, format!("{} links with {is} subdirectories", inode.links));
+            }
+            if *entries != seen.entries {
+                report.add(object, format!("counts {entries} names, has {}", seen.entries));
+            }
+            if seen.entries > 0 && seen.highest_cookie >= *next_cookie {
+                report.add(object, format!("would give out cookie {next_cookie} again"));
+            }
+            let named = if object == ObjectId::ROOT { 0 } else { 1 };
+            if seen.names != named {
+                report.add(object, format!("a directory with {} names", seen.names));
+            }
+            if !inodes.contains_key(parent) {
+                report.add(object, format!("its parent {parent} is gone"));
+            }
+        }
+        _ if inode.links != seen.names => {
+            report.add(object, format!("counts {} names, has {}", inode.links, seen.names));
+        }
+        _ => {}
+    }
+}

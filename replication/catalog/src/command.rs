@@ -1,0 +1,98 @@
+//! Entries of a volume's Raft group.
+
+use model::{
+    ApplianceId, Asked, Changed, Index, ObjectId, Refusal, Reign, RootDirectory, Term, Timestamp,
+    View,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::CatalogFault;
+use crate::records::FORMAT;
+
+/// One thing to do to the catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// A change of names or attributes that a client asked for.
+    Change(Asked),
+    /// From here on `appliance` acts under `view`; entries of older views are refused.
+    Reign {
+        /// Who.
+        appliance: ApplianceId,
+        /// Under which view.
+        view: View,
+    },
+    /// Makes the root directory of a new volume.
+    MakeRoot {
+        /// Owner and mode.
+        root: RootDirectory,
+        /// When.
+        now: Timestamp,
+    },
+    /// These objects have durable data: a missing backing file is a fault from here on.
+    HasData(Vec<ObjectId>),
+    /// A WRITE took setuid and setgid from a file.
+    DropPrivileges {
+        /// Which.
+        object: ObjectId,
+        /// When.
+        now: Timestamp,
+    },
+    /// An appliance's copy misses acknowledged data, or may.
+    MarkStale {
+        /// Of which object.
+        object: ObjectId,
+        /// Whose.
+        appliance: ApplianceId,
+    },
+    /// The operator takes an appliance's copy for good again.
+    ClearStale {
+        /// Of which object.
+        object: ObjectId,
+        /// Whose.
+        appliance: ApplianceId,
+    },
+    /// The backing files of these removed objects are gone for good.
+    Removed(Vec<ObjectId>),
+}
+
+/// A command with the reign its proposer acts under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// View and epoch of the proposer; an older one than the catalog's is refused.
+    pub reign: Reign,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What an entry did: a change's result, nothing more to say, or why nothing was done.
+pub type Answer = Result<Option<Box<Changed>>, Refusal>;
+
+/// A committed entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry<'a> {
+    /// Where in the log.
+    pub index: Index,
+    /// In which term.
+    pub term: Term,
+    /// An encoded [`Envelope`]; empty for Raft's own entries.
+    pub data: &'a [u8],
+}
+
+impl Envelope {
+    /// The bytes that go into the log.
+    pub fn encode(&self) -> Vec<u8> {
+        crate::records::encode(self)
+    }
+
+    /// Reads an entry's bytes.
+    ///
+    /// # Errors
+    /// [`CatalogFault::Entry`]: a newer program wrote the log.
+    pub fn decode(entry: &LogEntry<'_>) -> Result<Self, CatalogFault> {
+        let fault = |reason: String| CatalogFault::Entry { index: entry.index, reason };
+        match entry.data.split_first() {
+            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|e| fault(e.to_string())),
+            other => Err(fault(format!("format {:?}, not {FORMAT}", other.map(|(f, _)| f)))),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The replicated metadata of one volume: names, inodes, object records, the removal list, the
+//! replay cache. Entries of the volume's Raft group are applied here and nowhere else.
+//!
+//! Invariant: equal logs give equal catalogs; a refused entry leaves no trace. Absent on purpose:
+//! Raft, bytes of files (applying an entry never touches a backing file), clocks: time comes in
+//! entries.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod catalog;
+mod check;
+mod command;
+mod fault;
+mod fleet;
+mod keys;
+mod memory;
+mod plan;
+mod records;
+mod replay;
+mod sled;
+mod store;
+mod txn;
+
+pub use self::sled::{SledSettings, SledStore};
+pub use catalog::{Applied, Catalog, Listed, ListedName, Preview};
+pub use check::{Report, Violation};
+pub use command::{Answer, Command, Envelope, LogEntry};
+pub use fault::CatalogFault;
+pub use fleet::{FleetCatalog, encode_fleet_command};
+pub use memory::MemoryStore;
+pub use store::{Batch, Scan, Store, StoreFault};

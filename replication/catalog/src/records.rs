@@ -1,0 +1,82 @@
+//! Stored records: a format byte, then postcard. Golden files in `records/` hold one of each, so
+//! that a change of format can't go unnoticed.
+
+use model::{ApplianceId, Cookie, Index, Name, ObjectId, Term, Timestamp};
+use ownership::Fence;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::command::Answer;
+use crate::fault::CatalogFault;
+
+/// The format of every record here; another byte is refused, never guessed at.
+pub const FORMAT: u8 = 1;
+
+/// The catalog's one-of-a-kind facts; written in every batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The last entry applied.
+    pub applied: Index,
+    /// Its term.
+    pub term: Term,
+    /// Raft's ConfState: who votes.
+    pub voters: Vec<ApplianceId>,
+    /// Raft's ConfState: who learns.
+    pub learners: Vec<ApplianceId>,
+    /// The newest Reign.
+    pub fence: Fence,
+    /// The number of the next object.
+    pub next_object: ObjectId,
+    /// How many objects there are.
+    pub objects: u64,
+}
+
+/// Where a name leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// To which object.
+    pub object: ObjectId,
+    /// Its number in the directory.
+    pub cookie: Cookie,
+}
+
+/// A directory's entry, by its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieRecord {
+    /// To which object.
+    pub object: ObjectId,
+    /// Under which name.
+    pub name: Name,
+}
+
+/// An answer that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayRecord {
+    /// To which call.
+    pub digest: u128,
+    /// When, in entry time.
+    pub at: Timestamp,
+    /// Which.
+    pub answer: Answer,
+}
+
+/// Encodes a record.
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    postcard::to_extend(record, vec![FORMAT]).expect("our records have no unsizable parts")
+}
+
+/// Decodes a record.
+///
+/// # Errors
+/// [`CatalogFault::Record`]: rot or a newer format; never guessed at.
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CatalogFault> {
+    let fault = |reason: String| CatalogFault::Record { what, reason };
+    match bytes.split_first() {
+        Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|e| fault(e.to_string())),
+        Some((other, _)) => Err(fault(format!("format {other}, this program knows {FORMAT}"))),
+        None => Err(fault("it is empty".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

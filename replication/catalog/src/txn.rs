@@ -1,0 +1,119 @@
+//! What a run of entries has changed so far, on top of the store: later entries of a batch see
+//! earlier ones, and all of it becomes one batch of the store.
+
+use std::collections::HashMap;
+
+use model::{Cookie, Inode, Name, ObjectId};
+
+use crate::command::Answer;
+use crate::fault::CatalogFault;
+use crate::keys;
+use crate::records::{CookieRecord, NameRecord, ReplayRecord, State, decode, encode};
+use crate::store::{Batch, Store};
+
+/// An overlay over a store.
+pub struct Txn<'a, S> {
+    store: &'a S,
+    /// The catalog's one-of-a-kind facts, as of this entry.
+    pub state: State,
+    inodes: HashMap<ObjectId, Option<Inode>>,
+    names: HashMap<(ObjectId, Name), Option<NameRecord>>,
+    /// Records that are never read back in the same batch, or are read elsewhere.
+    direct: Batch,
+}
+
+impl<'a, S: Store> Txn<'a, S> {
+    /// Nothing changed yet.
+    pub fn new(store: &'a S, state: State) -> Self {
+        let (inodes, names) = (HashMap::new(), HashMap::new());
+        Self { store, state, inodes, names, direct: Batch::default() }
+    }
+
+    /// An object's inode.
+    pub fn inode(&self, object: ObjectId) -> Result<Option<Inode>, CatalogFault> {
+        if let Some(inode) = self.inodes.get(&object) {
+            return Ok(inode.clone());
+        }
+        let value = self.store.get(&keys::inode(object))?;
+        value.map(|value| decode("inode", value.as_ref())).transpose()
+    }
+
+    /// Where a name leads.
+    pub fn name(&self, dir: ObjectId, name: &Name) -> Result<Option<NameRecord>, CatalogFault> {
+        if !self.names.is_empty()
+            && let Some(record) = self.names.get(&(dir, name.clone()))
+        {
+            return Ok(*record);
+        }
+        let value = self.store.get(&keys::name(dir, name))?;
+        value.map(|value| decode("name", value.as_ref())).transpose()
+    }
+
+    /// An answer given in an earlier batch.
+    pub fn stored_answer(&self, key: &[u8]) -> Result<Option<Answer>, CatalogFault> {
+        let value = self.store.get(key)?;
+        let record = value.map(|v| decode::<ReplayRecord>("answer", v.as_ref())).transpose()?;
+        Ok(record.map(|record| record.answer))
+    }
+
+    /// Sets an inode.
+    pub fn put_inode(&mut self, object: ObjectId, inode: Inode) {
+        self.inodes.insert(object, Some(inode));
+    }
+
+    /// Forgets an object.
+    pub fn delete_inode(&mut self, object: ObjectId) {
+        self.inodes.insert(object, None);
+        self.state.objects = self.state.objects.saturating_sub(1);
+    }
+
+    /// Puts a name into a directory, under its own cookie.
+    pub fn put_name(&mut self, dir: ObjectId, name: &Name, object: ObjectId, cookie: Cookie) {
+        self.names.insert((dir, name.clone()), Some(NameRecord { object, cookie }));
+        let record = CookieRecord { object, name: name.clone() };
+        self.direct.put(keys::cookie(dir, cookie), encode(&record));
+    }
+
+    /// Takes a name out of a directory.
+    pub fn delete_name(&mut self, dir: ObjectId, name: &Name, record: NameRecord) {
+        self.names.insert((dir, name.clone()), None);
+        self.direct.delete(keys::cookie(dir, record.cookie));
+    }
+
+    /// A new object's number.
+    pub fn new_object(&mut self) -> ObjectId {
+        let object = self.state.next_object;
+        self.state.next_object = object.next();
+        self.state.objects += 1;
+        object
+    }
+
+    /// Sets a record of another kind.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.direct.put(key, value);
+    }
+
+    /// Removes a record of another kind.
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.direct.delete(key);
+    }
+
+    /// Everything, as one batch of the store.
+    pub fn into_batch(self) -> (Batch, State) {
+        let mut batch = self.direct;
+        for (object, inode) in self.inodes {
+            match inode {
+                Some(inode) => batch.put(keys::inode(object), encode(&inode)),
+                None => batch.delete(keys::inode(object)),
+            }
+        }
+        for ((dir, name), record) in self.names {
+            match record {
+                Some(record) => batch.put(keys::name(dir, &name), encode(&record)),
+                None => batch.delete(keys::name(dir, &name)),
+            }
+        }
+        batch.put(keys::STATE.to_vec(), encode(&self.state));
+        (batch, self.state)
+    }
+}

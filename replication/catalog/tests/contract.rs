@@ -1,0 +1,89 @@
+//! One contract for every store: run on sled and on its simulated twin.
+
+#![allow(clippy::unwrap_used)]
+
+use catalog::{Batch, MemoryStore, Scan, SledSettings, SledStore, Store};
+
+fn keys_of<S: Store>(store: &S, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
+    let mut keys = vec![];
+    let mut visit = |key: &[u8], _: &[u8]| {
+        keys.push(key.to_vec());
+        Scan::Continue
+    };
+    store.scan(from, to, &mut visit).unwrap();
+    keys
+}
+
+fn put(pairs: &[(&str, &str)]) -> Batch {
+    let mut batch = Batch::default();
+    for (key, value) in pairs {
+        batch.put(key.as_bytes().to_vec(), value.as_bytes().to_vec());
+    }
+    batch
+}
+
+fn contract<S: Store>(store: &S) {
+    assert!(store.get(b"a").unwrap().is_none());
+    store.apply(put(&[("b", "2"), ("a", "1"), ("c", "3")])).unwrap();
+    assert_eq!(store.get(b"a").unwrap().unwrap().as_ref(), b"1");
+    assert_eq!(keys_of(store, b"a", b"c"), [b"a".to_vec(), b"b".to_vec()]);
+
+    let mut last_counts = put(&[("a", "x")]);
+    last_counts.delete(b"a".to_vec());
+    last_counts.put(b"b".to_vec(), b"first".to_vec());
+    last_counts.put(b"b".to_vec(), b"second".to_vec());
+    store.apply(last_counts).unwrap();
+    assert!(store.get(b"a").unwrap().is_none());
+    assert_eq!(store.get(b"b").unwrap().unwrap().as_ref(), b"second");
+
+    let mut seen = 0;
+    let mut stop_at_once = |_: &[u8], _: &[u8]| {
+        seen += 1;
+        Scan::Stop
+    };
+    store.scan(b"a", b"z", &mut stop_at_once).unwrap();
+    assert_eq!(seen, 1);
+
+    store.apply(put(&[("big", &"v".repeat(100_000)), ("empty", "")])).unwrap();
+    assert_eq!(store.get(b"big").unwrap().unwrap().as_ref().len(), 100_000);
+    assert_eq!(store.get(b"empty").unwrap().unwrap().as_ref(), b"");
+    for n in 0..2_000 {
+        store.wait_for_room().unwrap();
+        store.apply(put(&[(&format!("n{n:05}"), "v")])).unwrap();
+    }
+    assert_eq!(keys_of(store, b"n", b"o").len(), 2_000);
+    store.checkpoint().unwrap();
+}
+
+#[test]
+fn the_simulated_store_keeps_the_contract() {
+    contract(&MemoryStore::default());
+}
+
+#[test]
+fn sled_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    contract(&SledStore::open(SledSettings::in_dir(dir.path().join("meta"))).unwrap());
+}
+
+#[test]
+fn sled_has_everything_again_after_it_was_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = SledSettings::in_dir(dir.path().join("meta"));
+    let store = SledStore::open(settings.clone()).unwrap();
+    store.apply(put(&[("a", "1")])).unwrap();
+    drop(store);
+    let store = SledStore::open(settings).unwrap();
+    assert_eq!(store.get(b"a").unwrap().unwrap().as_ref(), b"1");
+}
+
+#[test]
+fn a_power_cut_takes_what_no_checkpoint_covered() {
+    let store = MemoryStore::default();
+    store.apply(put(&[("a", "1")])).unwrap();
+    store.checkpoint().unwrap();
+    store.apply(put(&[("b", "2")])).unwrap();
+    store.power_cut();
+    assert!(store.get(b"a").unwrap().is_some());
+    assert!(store.get(b"b").unwrap().is_none());
+}
