@@ -280,6 +280,30 @@ impl<S: Store> Catalog<S> {
         self.objects_of(Kind::Fault, objects_max)
     }
 
+    /// All files that have durable data.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if the store fails.
+    pub fn objects_with_data(&self) -> Result<Vec<ObjectId>, CatalogFault> {
+        let _visible = self.visible.read();
+        let mut objects = Vec::new();
+        let mut broken = None;
+        let (from, to) = keys::all(Kind::Inode);
+        self.store.scan(&from, &to, &mut |key, value| match decode::<Inode>("inode", value) {
+            Ok(inode) => {
+                if let InodeKind::File { has_data: true, .. } = inode.kind {
+                    objects.extend(keys::object_of(key));
+                }
+                Scan::Continue
+            }
+            Err(fault) => {
+                broken = Some(fault);
+                Scan::Stop
+            }
+        })?;
+        broken.map_or(Ok(objects), Err)
+    }
+
     /// Makes everything applied so far durable; gives the entry below which the log may be cut.
     ///
     /// # Errors

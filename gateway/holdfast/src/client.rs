@@ -1,0 +1,128 @@
+//! Talks to the running appliance: HTTP over its unix socket.
+
+use std::io;
+use std::path::PathBuf;
+
+use admin::Problem;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// A way to the appliance behind one socket.
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Method {
+    /// Show.
+    Get,
+    /// Make or do.
+    Post,
+    /// Remove.
+    Delete,
+}
+
+impl Client {
+    /// The appliance whose socket is at `socket`.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Asks, and reads the answer.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, String> {
+        decode(&self.exchange(method, path, None)?)
+    }
+
+    /// Sends something, and reads the answer.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn send_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, String> {
+        let body = serde_json::to_vec(body).map_err(|e| e.to_string())?;
+        decode(&self.exchange(Method::Post, path, Some(body))?)
+    }
+
+    /// Tells it to do something that has no answer but success.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn tell(&self, method: Method, path: &str) -> Result<(), String> {
+        self.exchange(method, path, None).map(drop)
+    }
+
+    fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| e.to_string())?;
+        let (status, bytes) = runtime
+            .block_on(self.send(method, path, body.unwrap_or_default()))
+            .map_err(|e| self.unreachable(e.as_ref()))?;
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => problem.detail,
+            Err(_) => format!("the appliance answered {status}"),
+        })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let method = match method {
+            Method::Get => hyper::Method::GET,
+            Method::Post => hyper::Method::POST,
+            Method::Delete => hyper::Method::DELETE,
+        };
+        let mut request = Request::builder().method(method).uri(path).header("host", "holdfast");
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn unreachable(&self, fault: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+        let socket = self.socket.display();
+        let hint = match fault.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                ": no appliance runs there. Start one with `holdfast serve`, or name its \
+                 `admin.socket` with --socket"
+            }
+            Some(io::ErrorKind::PermissionDenied) => ": only root may talk to the appliance",
+            _ => "",
+        };
+        format!("{socket}: {fault}{hint}")
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| format!("the appliance answered what this program can't read: {e}"))
+}
+
+/// The largest answer: a list of 10 000 faults is under 1 MiB.
+const ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,393 @@
+//! The configuration file: every key, its default, and what is wrong with what was written.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use admin::ExportView;
+use model::{ExportAccess, ExportRule, RootDirectory, Squash, is_volume_name};
+use nfs_server::{RpcbindMode, Settings};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept; on BTRFS.
+    pub root: PathBuf,
+    /// What people call this appliance.
+    pub name: String,
+    /// The NFS door.
+    #[serde(default)]
+    pub nfs: Nfs,
+    /// The operator's door.
+    #[serde(default)]
+    pub admin: Admin,
+    /// How much at once.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What is told.
+    #[serde(default)]
+    pub log: Log,
+    /// Volumes to make if they are not there.
+    #[serde(default, rename = "volume")]
+    pub volumes: Vec<Volume>,
+}
+
+/// `[nfs]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nfs {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Who answers on port 111.
+    pub rpcbind: Rpcbind,
+}
+
+/// Who answers on port 111.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rpcbind {
+    /// We do, or we register with who does.
+    Auto,
+    /// We do.
+    Own,
+    /// We register.
+    Register,
+    /// Nobody.
+    Off,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// The unix socket.
+    pub socket: PathBuf,
+    /// Where Prometheus asks; empty is nowhere.
+    pub metrics_listen: String,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Bytes of one call.
+    pub record_bytes_max: usize,
+    /// Calls of one connection at once.
+    pub requests_per_connection_max: usize,
+    /// Bytes of calls and replies of one connection.
+    pub in_flight_bytes_per_connection_max: usize,
+    /// Bytes of calls and replies in all.
+    pub in_flight_bytes_max: usize,
+    /// Open backing files.
+    pub open_files_max: usize,
+    /// Metadata cache of one volume, in bytes.
+    pub meta_cache_bytes: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level, or a filter such as `info,nfs_server=debug`.
+    pub level: String,
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// `[[volume]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Owner of its root directory.
+    #[serde(default)]
+    pub root_uid: u32,
+    /// Group of its root directory.
+    #[serde(default)]
+    pub root_gid: u32,
+    /// Mode of its root directory, an octal string such as "0755".
+    #[serde(default = "root_mode")]
+    pub root_mode: String,
+    /// Who may mount it.
+    #[serde(default, rename = "export")]
+    pub exports: Vec<Export>,
+}
+
+/// `[[volume.export]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// Networks, addresses or `*`.
+    pub clients: Vec<String>,
+    /// `rw` or `ro`.
+    #[serde(default = "read_write")]
+    pub access: ExportAccess,
+    /// `root`, `all` or `none`.
+    #[serde(default = "squash_root")]
+    pub squash: Squash,
+    /// The anonymous user.
+    #[serde(default = "anonymous")]
+    pub anonuid: u32,
+    /// The anonymous group.
+    #[serde(default = "anonymous")]
+    pub anongid: u32,
+    /// Whether source ports of 1024 and above are taken.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Whether groups are looked up here.
+    #[serde(default)]
+    pub manage_gids: bool,
+}
+
+/// What is wrong with a configuration; the appliance does not start.
+#[derive(Debug, Error)]
+pub enum BadConfig {
+    /// The file can't be read.
+    #[error("{path}: {fault}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        fault: std::io::Error,
+    },
+    /// It is not TOML, or has a key that is not known or a value of the wrong kind.
+    #[error("{path}: {fault}")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Where and what.
+        fault: toml::de::Error,
+    },
+    /// A value makes no sense.
+    #[error("{path}: {key}: {reason}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`BadConfig`] names file, key and reason.
+    pub fn read(path: &Path) -> Result<Self, BadConfig> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|fault| BadConfig::Unreadable { path: path.to_owned(), fault })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|fault| BadConfig::Syntax { path: path.to_owned(), fault })?;
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err((key, reason)) => Err(BadConfig::Value { path: path.to_owned(), key, reason }),
+        }
+    }
+
+    /// What the NFS door is to do.
+    pub fn nfs_settings(&self) -> Settings {
+        Settings {
+            listen: self.nfs.listen.clone(),
+            connections_max: self.limits.connections_max,
+            record_bytes_max: self.limits.record_bytes_max,
+            requests_per_connection_max: self.limits.requests_per_connection_max,
+            in_flight_bytes_per_connection_max: self.limits.in_flight_bytes_per_connection_max,
+            in_flight_bytes_max: self.limits.in_flight_bytes_max,
+            rpcbind: match self.nfs.rpcbind {
+                Rpcbind::Auto => RpcbindMode::Auto,
+                Rpcbind::Own => RpcbindMode::Own,
+                Rpcbind::Register => RpcbindMode::Register,
+                Rpcbind::Off => RpcbindMode::Off,
+            },
+            ..Settings::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        let bad = |key: &str, reason: String| Err((key.to_owned(), reason));
+        if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX {
+            return bad("name", format!("must have 1 to {NAME_BYTES_MAX} bytes"));
+        }
+        if self.limits.open_files_max < OPEN_FILES_LEAST {
+            return bad("limits.open_files_max", format!("must be at least {OPEN_FILES_LEAST}"));
+        }
+        if self.limits.meta_cache_bytes < META_CACHE_BYTES_LEAST {
+            let least = META_CACHE_BYTES_LEAST;
+            return bad("limits.meta_cache_bytes", format!("must be at least {least}"));
+        }
+        if let Err(reason) = self.nfs_settings().check() {
+            return bad("nfs, limits", reason.to_string());
+        }
+        for volume in &self.volumes {
+            let key = format!("volume {:?}", volume.name);
+            if !is_volume_name(&volume.name) {
+                let reason = "use 1 to 64 letters, digits, '-', '_' or '.', not starting with '.'";
+                return bad(&key, reason.to_owned());
+            }
+            volume.root().map_err(|reason| (format!("{key}.root_mode"), reason))?;
+            volume.rules().map_err(|reason| (format!("{key}.export.clients"), reason))?;
+        }
+        Ok(())
+    }
+}
+
+impl Volume {
+    /// Owner and mode of its root directory.
+    ///
+    /// # Errors
+    /// If the mode is not octal.
+    pub fn root(&self) -> Result<RootDirectory, String> {
+        let mode = u32::from_str_radix(&self.root_mode, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o7777)
+            .ok_or_else(|| {
+                format!("{:?} is no mode: write it in octal: \"0755\"", self.root_mode)
+            })?;
+        Ok(RootDirectory { uid: self.root_uid, gid: self.root_gid, mode })
+    }
+
+    /// Who may mount it.
+    ///
+    /// # Errors
+    /// If a pattern names no clients.
+    pub fn rules(&self) -> Result<Vec<ExportRule>, String> {
+        let mut rules = Vec::new();
+        for export in &self.exports {
+            for client in &export.clients {
+                let view = ExportView {
+                    client: client.clone(),
+                    access: export.access,
+                    squash: export.squash,
+                    anonuid: export.anonuid,
+                    anongid: export.anongid,
+                    insecure: export.insecure,
+                    manage_gids: export.manage_gids,
+                };
+                rules.push(ExportRule::try_from(&view).map_err(|bad| bad.to_string())?);
+            }
+        }
+        Ok(rules)
+    }
+}
+
+impl Default for Nfs {
+    fn default() -> Self {
+        Self { listen: Settings::default().listen, rpcbind: Rpcbind::Auto }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { socket: PathBuf::from(SOCKET_DEFAULT), metrics_listen: "127.0.0.1:9049".to_owned() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let nfs = Settings::default();
+        Self {
+            connections_max: nfs.connections_max,
+            record_bytes_max: nfs.record_bytes_max,
+            requests_per_connection_max: 128,
+            in_flight_bytes_per_connection_max: 16 << 20,
+            in_flight_bytes_max: 96 << 20,
+            open_files_max: 4096,
+            meta_cache_bytes: 48 << 20,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Where the commands look for the appliance.
+pub const SOCKET_DEFAULT: &str = "/run/holdfast/admin.sock";
+
+fn read_write() -> ExportAccess {
+    ExportAccess::ReadWrite
+}
+
+fn squash_root() -> Squash {
+    Squash::Root
+}
+
+fn anonymous() -> u32 {
+    model::ANONYMOUS_ID
+}
+
+fn root_mode() -> String {
+    "0755".to_owned()
+}
+
+/// A host name's limit (RFC 1035 section 2.3.4).
+const NAME_BYTES_MAX: usize = 63;
+const OPEN_FILES_LEAST: usize = 16;
+const META_CACHE_BYTES_LEAST: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path).map_err(|bad| bad.to_string())
+    }
+
+    #[test]
+    fn the_shipped_configurations_are_good() {
+        for name in ["appliance.toml", "lab.toml"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(name);
+            Config::read(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_shipped_appliance_configuration_shows_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/appliance.toml");
+        let shipped = Config::read(&path).unwrap();
+        let least = check("root = \"/var/lib/holdfast\"\nname = \"ada\"\n").unwrap();
+        assert_eq!(format!("{shipped:?}"), format!("{least:?}"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        let refused = check("root = \"/x\"\nname = \"a\"\n[nfs]\nlissten = []\n").unwrap_err();
+        assert!(refused.contains("lissten") && refused.contains("line 4"), "{refused}");
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_with_key_and_reason() {
+        for (text, key) in [
+            ("[[volume]]\nname = \"a/b\"\n", "volume \"a/b\""),
+            ("[[volume]]\nname = \"a\"\nroot_mode = \"9\"\n", "root_mode"),
+            ("[[volume]]\nname = \"a\"\n[[volume.export]]\nclients = [\"x\"]\n", "clients"),
+            ("[limits]\nopen_files_max = 1\n", "open_files_max"),
+            ("[limits]\nin_flight_bytes_max = 1\n", "in_flight_bytes_max"),
+        ] {
+            let refused = check(&format!("root = \"/x\"\nname = \"a\"\n{text}")).unwrap_err();
+            assert!(refused.contains(key), "{refused}");
+        }
+    }
+}

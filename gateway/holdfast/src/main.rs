@@ -1,0 +1,27 @@
+//! `holdfast`: the appliance and the commands that talk to it.
+//!
+//! Invariant: every clock, disk, socket and random source is made here and handed down. Absent on
+//! purpose: decisions; they are in the crates below.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod adapters;
+mod cli;
+mod client;
+mod config;
+mod fleet_operator;
+mod print;
+mod root;
+mod serve;
+mod telemetry;
+
+use std::process::ExitCode;
+
+/// Big payload buffers come and go with every request; mimalloc keeps them instead of giving them
+/// back to the kernel and faulting them in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
+}

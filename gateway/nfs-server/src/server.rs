@@ -1,0 +1,169 @@
+//! Starts and stops the door: sockets, the tasks that accept, and what all of them share.
+//!
+//! Invariant: when [`Server::start`] returns, every socket is bound and clients are answered.
+
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+use volume::{Ports, Service};
+
+use crate::budget::Budget;
+use crate::connection::{Connection, Peer};
+use crate::listen::{Listening, listen, tune};
+use crate::metric::{Cause, Metrics};
+use crate::mounts::Mounts;
+use crate::pulse::{BEAT, Pulse, unless_stopped};
+use crate::rpcbind::Rpcbind;
+use crate::settings::Settings;
+use crate::{datagram, session};
+
+/// A running NFS door. Dropping it stops it at once; [`Server::shutdown`] does so politely.
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    rpcbind: Rpcbind,
+    pulse: watch::Sender<Pulse>,
+    tasks: JoinSet<()>,
+    /// One permit for each connection there may be.
+    places: Arc<Semaphore>,
+    connections_max: u32,
+}
+
+/// What every connection uses.
+pub(crate) struct Shared<P> {
+    pub(crate) settings: Settings,
+    pub(crate) service: Arc<Service<P>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) mounts: Mounts,
+    /// The budget of all connections together.
+    pub(crate) bytes: Budget,
+}
+
+impl Server {
+    /// Binds all sockets and starts to answer, within the current tokio runtime. A recorder of
+    /// metrics must be installed before.
+    ///
+    /// # Errors
+    /// Settings that contradict one another ([`ErrorKind::InvalidInput`]); an address that can't
+    /// be bound, named with the remedy.
+    pub async fn start<P: Ports>(settings: Settings, service: Arc<Service<P>>) -> IoResult<Self> {
+        settings.check().map_err(|bad| IoError::new(ErrorKind::InvalidInput, bad))?;
+        let connections_max = settings.connections_max.min(Semaphore::MAX_PERMITS);
+        let connections_max = u32::try_from(connections_max).unwrap_or(u32::MAX);
+        let listening = settings.listen.iter().map(|address| listen(*address));
+        let listening = listening.collect::<IoResult<Vec<_>>>()?;
+        let addresses: Vec<_> = listening.iter().map(|socket| socket.address).collect();
+
+        let (pulse, _) = watch::channel(Pulse::default());
+        let mut tasks = JoinSet::new();
+        let rpcbind = Rpcbind::start(&settings, &addresses, &pulse, &mut tasks)?;
+        let shared = Arc::new(Shared {
+            bytes: Budget::new(settings.in_flight_bytes_max),
+            settings,
+            service,
+            metrics: Metrics::new(),
+            mounts: Mounts::default(),
+        });
+        let places = Arc::new(Semaphore::new(connections_max as usize));
+        for Listening { tcp, udp, address } in listening {
+            let acceptor = Acceptor {
+                shared: Arc::clone(&shared),
+                places: Arc::clone(&places),
+                pulse: pulse.clone(),
+            };
+            tasks.spawn(acceptor.accept(tcp));
+            tasks.spawn(datagram::serve(Arc::clone(&shared), udp, pulse.subscribe()));
+            info!(%address, "NFS v3 and MOUNT v3 are served");
+        }
+        tasks.spawn(beat_regularly(shared, pulse.clone()));
+        Ok(Self { addresses, rpcbind, pulse, tasks, places, connections_max })
+    }
+
+    /// Where NFS and MOUNT listen, in the order of [`Settings::listen`].
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where our own rpcbind listens; nowhere if another one runs or none is wanted.
+    pub fn rpcbind_addrs(&self) -> &[SocketAddr] {
+        self.rpcbind.addresses()
+    }
+
+    /// Stops accepting and reading, finishes the requests under way (those that are done within a
+    /// few seconds), and closes.
+    pub async fn shutdown(mut self) {
+        self.pulse.send_modify(|pulse| pulse.stopping = true);
+        self.rpcbind.unregister().await;
+        while self.tasks.join_next().await.is_some() {}
+        let all_closed = self.places.acquire_many(self.connections_max);
+        if timeout(SHUTDOWN_MAX, all_closed).await.is_err() {
+            warn!("stopped before all requests under way were answered");
+        }
+    }
+}
+
+struct Acceptor<P> {
+    shared: Arc<Shared<P>>,
+    places: Arc<Semaphore>,
+    pulse: watch::Sender<Pulse>,
+}
+
+impl<P: Ports> Acceptor<P> {
+    async fn accept(self, listener: TcpListener) {
+        let mut pulse = self.pulse.subscribe();
+        loop {
+            match unless_stopped(&mut pulse, listener.accept()).await {
+                Ok(Ok((stream, from))) => self.take(stream, from),
+                Ok(Err(fault)) => {
+                    // Out of descriptors or memory: others will be closed, so it passes.
+                    warn!(%fault, "could not accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&self, stream: TcpStream, from: SocketAddr) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.shared.metrics.closed(Cause::TooMany);
+            debug!(client = %from, "closed: there are as many connections as there may be");
+            return;
+        };
+        if let Err(fault) = tune(&stream) {
+            debug!(client = %from, %fault, "lost before it was served");
+            return;
+        }
+        let (reader, writer) = stream.into_split();
+        let peer = Peer::from(from);
+        let connection = Connection::new(Arc::clone(&self.shared), peer, writer, place);
+        tokio::spawn(session::run(Arc::new(connection), reader, self.pulse.subscribe()));
+    }
+}
+
+async fn beat_regularly<P: Ports>(shared: Arc<Shared<P>>, pulse: watch::Sender<Pulse>) {
+    let mut stop = pulse.subscribe();
+    loop {
+        let stopped = stop.wait_for(|pulse| pulse.stopping);
+        if timeout(BEAT, stopped).await.is_ok() {
+            return;
+        }
+        shared.metrics.in_flight_bytes.set(shared.bytes.used() as f64);
+        pulse.send_modify(|_| {});
+    }
+}
+
+/// How long [`Server::shutdown`] waits for requests under way.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
+/// How long not to accept after it failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,390 @@
+use bytes::Bytes;
+use nfs_wire::nfs3::{
+    self, Args, CreateHow, FileHandle, MknodData, Nfsstat3, Reply, Sattr3, StableHow,
+};
+use nfs_wire::rpc::{AuthFlavor, AuthStat, AuthSys, Gids};
+use nfs_wire::{Credential, Refusal, mount};
+
+use tokio::time::sleep;
+
+use super::*;
+use crate::testing::{Client, DEMO, PUBLIC, World, place};
+
+fn lookup(dir: FileHandle, name: &str) -> Args {
+    Args::Lookup(nfs3::LookupArgs { what: place(dir, name) })
+}
+
+fn rename(from: (FileHandle, &str), to: (FileHandle, &str)) -> Args {
+    Args::Rename(nfs3::RenameArgs { from: place(from.0, from.1), to: place(to.0, to.1) })
+}
+
+async fn demo() -> (World, Client, FileHandle) {
+    let world = World::start().await;
+    let mut client = world.client().await;
+    let root = client.mnt("/demo").await.unwrap();
+    (world, client, root)
+}
+
+/// Why a call failed, and how many attributes its reply has.
+async fn failure(client: &mut Client, args: Args) -> (Nfsstat3, usize) {
+    let reply = client.nfs(args).await;
+    let status = reply.failure().unwrap();
+    let count = |wcc: &nfs3::WccData| usize::from(wcc.after.is_some());
+    let attributes = match reply {
+        Reply::Lookup(Err(fail)) => usize::from(fail.attributes.is_some()),
+        Reply::Readlink(Err(fail)) => usize::from(fail.attributes.is_some()),
+        Reply::Readdir(Err(fail)) => usize::from(fail.attributes.is_some()),
+        Reply::Readdirplus(Err(fail)) => usize::from(fail.attributes.is_some()),
+        Reply::Setattr(Err(fail)) => count(&fail.attributes),
+        Reply::Write(Err(fail)) => count(&fail.attributes),
+        Reply::Remove(Err(fail)) | Reply::Rmdir(Err(fail)) => count(&fail.attributes),
+        Reply::Create(Err(fail))
+        | Reply::Mkdir(Err(fail))
+        | Reply::Symlink(Err(fail))
+        | Reply::Mknod(Err(fail)) => count(&fail.attributes),
+        Reply::Rename(Err(fail)) => {
+            count(&fail.attributes.fromdir_wcc) + count(&fail.attributes.todir_wcc)
+        }
+        Reply::Link(Err(fail)) => {
+            usize::from(fail.attributes.file_attributes.is_some())
+                + count(&fail.attributes.linkdir_wcc)
+        }
+        other => panic!("{other:?}"),
+    };
+    (status, attributes)
+}
+
+#[tokio::test]
+async fn null_is_answered_by_both_programs_whoever_asks() {
+    let (_world, mut client, _) = demo().await;
+    client.credential = Credential::None;
+    assert_eq!(client.null(nfs3::PROGRAM, 3).await, Ok(Bytes::new()));
+    assert_eq!(client.null(mount::PROGRAM, 3).await, Ok(Bytes::new()));
+}
+
+#[tokio::test]
+async fn other_versions_programs_and_procedures_are_refused_with_the_word_for_it() {
+    let (_world, mut client, _) = demo().await;
+    let only_3 = Err(Refusal::ProgMismatch { low: 3, high: 3 });
+    assert_eq!(client.null(nfs3::PROGRAM, 4).await, only_3);
+    assert_eq!(client.null(nfs3::PROGRAM, 2).await, only_3);
+    assert_eq!(client.null(mount::PROGRAM, 1).await, only_3);
+    const NFSACL: u32 = 100_227;
+    const NLM: u32 = 100_021;
+    assert_eq!(client.null(NFSACL, 3).await, Err(Refusal::ProgUnavail));
+    assert_eq!(client.null(NLM, 4).await, Err(Refusal::ProgUnavail));
+    assert_eq!(client.raw((nfs3::PROGRAM, 3, 22), &()).await, Err(Refusal::ProcUnavail));
+    assert_eq!(client.raw((nfs3::PROGRAM, 3, 1), &()).await, Err(Refusal::GarbageArgs));
+}
+
+#[tokio::test]
+async fn a_credential_that_says_too_little_is_too_weak() {
+    let (_world, mut client, root) = demo().await;
+    let getattr = Args::Getattr(nfs3::GetattrArgs { object: root });
+    client.credential = Credential::None;
+    let too_weak = Err(Refusal::AuthError(AuthStat::TooWeak));
+    assert_eq!(client.try_nfs(getattr.clone()).await, too_weak);
+    assert_eq!(client.mnt("/demo").await, Err(mount::Mountstat3::Acces));
+    const RPCSEC_GSS: AuthFlavor = AuthFlavor(6);
+    client.credential = Credential::Unsupported(RPCSEC_GSS);
+    assert_eq!(client.try_nfs(getattr).await, too_weak);
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back_with_the_end_marked_exactly() {
+    let (_world, mut client, root) = demo().await;
+    let file = client.create(root, "a").await;
+    let data = Bytes::from(vec![7; 100_000]);
+    let Reply::Write(Ok(wrote)) = client.write(file, 10, data.clone()).await else { panic!() };
+    assert_eq!((wrote.count, wrote.committed), (100_000, StableHow::Unstable));
+    assert_eq!(wrote.file_wcc.before.unwrap().size, 0);
+    assert_eq!(wrote.file_wcc.after.unwrap().size, 100_010);
+    let read = client.read(file, 10, 100_000).await;
+    assert!(read.eof);
+    assert_eq!(read.data, data);
+    assert!(!client.read(file, 0, 10).await.eof);
+    let beyond = client.read(file, u64::MAX, 10).await;
+    assert_eq!((beyond.eof, beyond.data.len()), (true, 0));
+}
+
+#[tokio::test]
+async fn the_largest_write_and_read_pass_and_more_is_cut() {
+    let (_world, mut client, root) = demo().await;
+    let file = client.create(root, "a").await;
+    let data: Bytes = (0..1 << 20).map(|at: u32| at as u8).collect::<Vec<_>>().into();
+    let Reply::Write(Ok(wrote)) = client.write(file, 0, data.clone()).await else { panic!() };
+    assert_eq!(wrote.count, 1 << 20);
+    assert_eq!(client.read(file, 0, u32::MAX).await.data, data);
+}
+
+#[tokio::test]
+async fn a_write_beyond_the_largest_file_is_too_big() {
+    let (_world, mut client, root) = demo().await;
+    let file = client.create(root, "a").await;
+    let (offset, stable) = (i64::MAX as u64, StableHow::FileSync);
+    let write =
+        Args::Write(nfs3::WriteArgs { file, offset, stable, data: Bytes::from_static(b"x") });
+    assert_eq!(failure(&mut client, write).await, (Nfsstat3::Fbig, 1));
+    let new_attributes = Sattr3 { size: Some(1 << 63), ..Sattr3::default() };
+    let args = nfs3::SetattrArgs { object: file, new_attributes, guard: None };
+    assert_eq!(failure(&mut client, Args::Setattr(args)).await, (Nfsstat3::Fbig, 1));
+}
+
+#[tokio::test]
+async fn a_write_whose_two_lengths_differ_is_invalid() {
+    let (_world, mut client, root) = demo().await;
+    let file = client.create(root, "a").await;
+    let (offset, stable) = (0, StableHow::Unstable);
+    let args = nfs3::WriteArgs { file, offset, stable, data: Bytes::from_static(b"abcd") };
+    let mut wire = Vec::from(&nfs_wire::Body::to_bytes(&args)[..]);
+    let count_at = 4 + file.as_bytes().len() + 8;
+    wire[count_at + 3] = 3;
+    let contradictory = nfs_wire::Verbatim(wire.into());
+    let results = client.raw((nfs3::PROGRAM, 3, 7), &contradictory).await.unwrap();
+    let reply = Reply::decode(nfs3::Procedure::Write, &results).unwrap();
+    assert_eq!(reply.failure(), Some(Nfsstat3::Inval));
+}
+
+#[tokio::test]
+async fn names_come_and_go_through_all_procedures() {
+    let (_world, mut client, root) = demo().await;
+    let mkdir = nfs3::MkdirArgs { place: place(root, "dir"), attributes: Sattr3::default() };
+    let Reply::Mkdir(Ok(made)) = client.nfs(Args::Mkdir(mkdir)).await else { panic!() };
+    let dir = made.obj.unwrap();
+    let file = client.create(root, "a").await;
+
+    let Reply::Rename(Ok(renamed)) = client.nfs(rename((root, "a"), (dir, "b"))).await else {
+        panic!()
+    };
+    assert!(renamed.fromdir_wcc.before.is_some() && renamed.todir_wcc.before.is_some());
+    let Reply::Lookup(Ok(found)) = client.nfs(lookup(dir, "b")).await else { panic!() };
+    assert_eq!(found.object, file);
+    let Reply::Lookup(Ok(parent)) = client.nfs(lookup(dir, "..")).await else { panic!() };
+    assert_eq!(parent.object, root);
+
+    let link = Args::Link(nfs3::LinkArgs { file, link: place(root, "c") });
+    let Reply::Link(Ok(linked)) = client.nfs(link).await else { panic!() };
+    assert_eq!(linked.file_attributes.unwrap().nlink, 2);
+
+    let (target, attributes) = (nfs3::Path(Bytes::from_static(b"../c")), Sattr3::default());
+    let symlink = nfs3::SymlinkArgs { place: place(root, "s"), attributes, target };
+    let Reply::Symlink(Ok(made)) = client.nfs(Args::Symlink(symlink)).await else { panic!() };
+    let readlink = nfs3::ReadlinkArgs { symlink: made.obj.unwrap() };
+    let Reply::Readlink(Ok(read)) = client.nfs(Args::Readlink(readlink)).await else { panic!() };
+    assert_eq!(&read.data[..], b"../c");
+
+    let what = MknodData::Fifo(Sattr3::default());
+    let mknod = Args::Mknod(nfs3::MknodArgs { place: place(root, "p"), what });
+    let Reply::Mknod(Ok(made)) = client.nfs(mknod).await else { panic!() };
+    assert_eq!(made.obj_attributes.unwrap().kind, nfs3::Ftype3::Fifo);
+
+    let remove = |name| Args::Remove(nfs3::RemoveArgs { object: place(dir, name) });
+    assert_eq!(client.nfs(remove("b")).await.failure(), None);
+    let rmdir = Args::Rmdir(nfs3::RmdirArgs { object: place(root, "dir") });
+    assert_eq!(client.nfs(rmdir).await.failure(), None);
+}
+
+#[tokio::test]
+async fn a_rename_within_one_directory_reports_it_on_both_sides() {
+    let (_world, mut client, root) = demo().await;
+    client.create(root, "a").await;
+    let Reply::Rename(Ok(renamed)) = client.nfs(rename((root, "a"), (root, "b"))).await else {
+        panic!()
+    };
+    assert_eq!(renamed.fromdir_wcc, renamed.todir_wcc);
+    assert!(renamed.todir_wcc.after.is_some());
+}
+
+#[tokio::test]
+async fn every_failure_carries_the_attributes_its_result_has_room_for() {
+    let (_world, mut client, root) = demo().await;
+    let mut second = _world.client().await;
+    let other = second.mnt("/second").await.unwrap();
+    let file = client.create(root, "a").await;
+    let long = "n".repeat(256);
+    let remove = |name: &str| Args::Remove(nfs3::RemoveArgs { object: place(root, name) });
+    let rmdir = |name: &str| Args::Rmdir(nfs3::RmdirArgs { object: place(root, name) });
+    let create = |name: &str| {
+        let how = CreateHow::Guarded(Sattr3::default());
+        Args::Create(nfs3::CreateArgs { place: place(root, name), how })
+    };
+    let link = |dir| Args::Link(nfs3::LinkArgs { file, link: place(dir, "c") });
+    let mknod = Args::Mknod(nfs3::MknodArgs { place: place(root, "m"), what: MknodData::Reg });
+    let cases = [
+        (lookup(root, "none"), (Nfsstat3::Noent, 1)),
+        (lookup(root, &long), (Nfsstat3::Nametoolong, 1)),
+        (lookup(root, ""), (Nfsstat3::Inval, 1)),
+        (create("a"), (Nfsstat3::Exist, 1)),
+        (create("x/y"), (Nfsstat3::Inval, 1)),
+        (create(".."), (Nfsstat3::Exist, 1)),
+        (remove("none"), (Nfsstat3::Noent, 1)),
+        (remove("."), (Nfsstat3::Isdir, 1)),
+        (rmdir("."), (Nfsstat3::Inval, 1)),
+        (rmdir(".."), (Nfsstat3::Exist, 1)),
+        (mknod, (Nfsstat3::Badtype, 1)),
+        (rename((root, "a"), (root, &long)), (Nfsstat3::Nametoolong, 2)),
+        (rename((root, "a"), (other, "a")), (Nfsstat3::Xdev, 2)),
+        (link(other), (Nfsstat3::Xdev, 2)),
+        (Args::Readlink(nfs3::ReadlinkArgs { symlink: file }), (Nfsstat3::Inval, 1)),
+    ];
+    for (args, expected) in cases {
+        let described = format!("{args:?}");
+        assert_eq!(failure(&mut client, args).await, expected, "{described}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_export_refuses_every_change_and_still_commits() {
+    let world = World::start().await;
+    world.tree.plant(PUBLIC, "a");
+    let mut client = world.client().await;
+    let root = client.mnt("/public").await.unwrap();
+    let Reply::Lookup(Ok(found)) = client.nfs(lookup(root, "a")).await else { panic!() };
+    let file = found.object;
+    let data = Bytes::from_static(b"x");
+    let stable = StableHow::Unstable;
+    let new_attributes = Sattr3::default();
+    let changes = [
+        Args::Write(nfs3::WriteArgs { file, offset: 0, stable, data }),
+        Args::Setattr(nfs3::SetattrArgs { object: file, new_attributes, guard: None }),
+        Args::Remove(nfs3::RemoveArgs { object: place(root, "a") }),
+        Args::Mkdir(nfs3::MkdirArgs { place: place(root, "d"), attributes: new_attributes }),
+    ];
+    for change in changes {
+        assert_eq!(failure(&mut client, change).await, (Nfsstat3::Rofs, 1));
+    }
+    let renamed = failure(&mut client, rename((root, "a"), (root, "b"))).await;
+    assert_eq!(renamed, (Nfsstat3::Rofs, 2));
+    let commit = Args::Commit(nfs3::CommitArgs { file, offset: 0, count: 0 });
+    assert_eq!(client.nfs(commit).await.failure(), None);
+}
+
+#[tokio::test]
+async fn a_setattr_whose_guard_is_old_is_not_in_sync() {
+    let (_world, mut client, root) = demo().await;
+    let file = client.create(root, "a").await;
+    let guard = Some(nfs3::Nfstime3 { seconds: 9, nseconds: 9 });
+    let new_attributes = Sattr3 { mode: Some(0o600), ..Sattr3::default() };
+    let args = Args::Setattr(nfs3::SetattrArgs { object: file, new_attributes, guard });
+    assert_eq!(failure(&mut client, args).await, (Nfsstat3::NotSync, 1));
+}
+
+#[tokio::test]
+async fn a_forged_handle_is_bad_and_one_of_a_closed_export_is_denied() {
+    let (_world, mut client, _) = demo().await;
+    for bytes in [&b""[..], &[1; 36], &[1; 64]] {
+        let object = FileHandle::new(bytes).unwrap();
+        let reply = client.nfs(Args::Getattr(nfs3::GetattrArgs { object })).await;
+        assert_eq!(reply.failure(), Some(Nfsstat3::Badhandle));
+    }
+    assert_eq!(client.mnt("/closed").await, Err(mount::Mountstat3::Acces));
+}
+
+#[tokio::test]
+async fn the_file_system_tells_its_limits_through_any_handle() {
+    let (_world, mut client, root) = demo().await;
+    let file = client.create(root, "a").await;
+    for fsroot in [root, file] {
+        let fsinfo = client.nfs(Args::Fsinfo(nfs3::FsinfoArgs { fsroot })).await;
+        let Reply::Fsinfo(Ok(info)) = fsinfo else { panic!() };
+        assert_eq!((info.rtmax, info.wtmax, info.maxfilesize), (1 << 20, 1 << 20, (1 << 63) - 1));
+        let Reply::Fsstat(Ok(stat)) = client.nfs(Args::Fsstat(nfs3::FsstatArgs { fsroot })).await
+        else {
+            panic!()
+        };
+        assert_eq!((stat.tbytes, stat.invarsec), (1 << 40, 0));
+        let pathconf = Args::Pathconf(nfs3::PathconfArgs { object: fsroot });
+        let Reply::Pathconf(Ok(conf)) = client.nfs(pathconf).await else { panic!() };
+        assert!(conf.name_max == 255 && conf.no_trunc && !conf.case_insensitive);
+    }
+}
+
+#[tokio::test]
+async fn volumes_differ_in_their_fsid_and_access_grants_what_the_mode_does() {
+    let (_world, mut client, demo) = demo().await;
+    let second = client.mnt("/second").await.unwrap();
+    let mut fsids = Vec::new();
+    for object in [demo, second] {
+        let access = nfs3::AccessBits(0x3f);
+        let reply = client.nfs(Args::Access(nfs3::AccessArgs { object, access })).await;
+        let Reply::Access(Ok(granted)) = reply else { panic!() };
+        assert_eq!(granted.access.0, 0x1f);
+        fsids.push(granted.obj_attributes.unwrap().fsid);
+    }
+    assert_ne!(fsids[0], fsids[1]);
+}
+
+#[tokio::test]
+async fn a_resent_change_reaches_the_ports_under_its_first_key() {
+    let (world, mut client, root) = demo().await;
+    let sys = |stamp| {
+        let machine = Bytes::from_static(b"test");
+        Credential::Sys(AuthSys { stamp, machine, uid: 0, gid: 0, gids: Gids::default() })
+    };
+    let how = CreateHow::Unchecked(Sattr3::default());
+    let create = Args::Create(nfs3::CreateArgs { place: place(root, "a"), how });
+    for stamp in [1, 2] {
+        let mut client = world.client().await;
+        client.credential = sys(stamp);
+        client.nfs(create.clone()).await;
+    }
+    client.nfs(create).await;
+    let keys = world.tree.keys();
+    assert!(keys[0].is_some() && keys[0] == keys[1]);
+    assert_ne!(keys[1], keys[2], "another transaction id is another call");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answers_what_is_under_way_and_closes() {
+    let (world, mut client, root) = demo().await;
+    let held = world.tree.plant(DEMO, "slow");
+    let Reply::Lookup(Ok(found)) = client.nfs(lookup(root, "slow")).await else { panic!() };
+    world.tree.hold_reads(Some(held));
+    let read = Args::Read(nfs3::ReadArgs { file: found.object, offset: 0, count: 10 });
+    let (xid, bytes) = client.encode_nfs(&read);
+    client.send(&bytes).await;
+    sleep(Duration::from_millis(20)).await;
+    let stopping = tokio::spawn(world.server.shutdown());
+    sleep(Duration::from_millis(20)).await;
+    assert!(!stopping.is_finished());
+    world.tree.hold_reads(None);
+    assert_eq!(client.receive().await.unwrap().xid, xid);
+    assert!(client.receive().await.is_none());
+    stopping.await.unwrap();
+}
+
+/// Makes time pass for the connections of `world`.
+async fn beats(world: &World, number: u32) {
+    for _ in 0..number {
+        world.server.pulse.send_modify(|_| {});
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_idle_for_long_is_served_as_before() {
+    let (world, mut client, root) = demo().await;
+    for _ in 0..3 {
+        beats(&world, 5).await;
+        let file = client.create(root, "a").await;
+        client.write(file, 0, Bytes::from(vec![1; 200_000])).await;
+        assert_eq!(client.read(file, 0, 200_000).await.data.len(), 200_000);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_never_finished_gives_its_memory_back() {
+    let (world, mut client, _) = demo().await;
+    client.send(&((1_u32 << 31) | (1 << 20)).to_be_bytes()).await;
+    client.send(&[0; 1000]).await;
+    sleep(Duration::from_millis(20)).await;
+    beats(&world, 20).await;
+    assert!(client.receive().await.is_none());
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_closes_its_connections() {
+    let (world, mut client, _) = demo().await;
+    drop(world.server);
+    assert!(client.receive().await.is_none());
+}

@@ -1,0 +1,185 @@
+//! What goes on in the background: entering faults and first data, removing backing files, taking
+//! checkpoints and cutting the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::{Command, Store};
+use model::{GroupId, Index, ObjectId, Refusal};
+use ownership::FleetCommand;
+
+use crate::local::Local;
+use crate::router::{Faults, Router};
+
+impl<S: Store> Router<S> {
+    /// Starts the tasks of one volume; they end when the volume is closed.
+    pub(crate) fn tend_volume(self: &Arc<Self>, local: &Arc<Local<S>>, faults: Faults) {
+        tokio::spawn(enter_faults(Arc::downgrade(self), Arc::downgrade(local), faults));
+        tokio::spawn(tend(Arc::downgrade(self), Arc::downgrade(local)));
+    }
+
+    /// Starts the task that takes checkpoints.
+    pub(crate) fn spawn_housekeeping(self: &Arc<Self>) {
+        let router = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut cut = HashMap::new();
+            loop {
+                let Some(machines) = router.upgrade().map(|r| r.parts.machines.clone()) else {
+                    return;
+                };
+                // Whichever comes first; both mean the same.
+                let wanted = machines.checkpoint_wanted.notified();
+                let _ = tokio::time::timeout(CHECKPOINT_EVERY, wanted).await;
+                let Some(router) = router.upgrade() else { return };
+                router.checkpoint_all(&mut cut).await;
+            }
+        });
+        tokio::spawn(tend_space(Arc::downgrade(self)));
+    }
+
+    /// Checkpoints every group that has applied something since its last one.
+    async fn checkpoint_all(self: &Arc<Self>, cut: &mut HashMap<GroupId, Index>) {
+        let machines = self.parts.machines.clone();
+        let log = self.parts.log.clone();
+        let done = std::mem::take(cut);
+        let checkpoints = tokio::task::spawn_blocking(move || {
+            let mut points = done;
+            let mut note = |group: GroupId, applied: Index, take: &dyn Fn() -> Option<Index>| {
+                if points.get(&group) != Some(&applied)
+                    && let Some(index) = take()
+                {
+                    log.checkpointed(group, index);
+                    points.insert(group, index);
+                }
+            };
+            let fleet = &machines.fleet;
+            note(GroupId::FLEET, fleet.applied().index, &|| logged(fleet.checkpoint()));
+            let catalogs: Vec<_> =
+                machines.volumes.read().iter().map(|(id, c)| (*id, c.clone())).collect();
+            for (volume, catalog) in catalogs {
+                note(volume.into(), catalog.applied().index, &|| logged(catalog.checkpoint()));
+            }
+            points
+        });
+        match checkpoints.await {
+            Ok(points) => *cut = points,
+            Err(fault) => tracing::error!(%fault, "a checkpoint was broken off"),
+        }
+    }
+
+    /// Removes backing files of objects that are gone, and strikes them off the list once the file
+    /// system has committed that.
+    async fn remove_backing_files(&self, local: &Local<S>) -> Result<usize, Refusal> {
+        let list = local.catalog.removals(REMOVALS_PER_ENTRY_MAX);
+        let objects = list.map_err(crate::local::faulted)?;
+        if objects.is_empty() {
+            return Ok(0);
+        }
+        local.objects.remove(&objects).await.map_err(not_removed)?;
+        local.objects.sync_file_system().await.map_err(not_removed)?;
+        let removed = objects.len();
+        self.enter(local, Command::Removed(objects)).await?;
+        Ok(removed)
+    }
+}
+
+/// Enters each fault of a copy: the loss count of the volume goes up, then the copy is stale, and
+/// only then are WRITE and COMMIT answered again.
+async fn enter_faults<S: Store>(
+    router: std::sync::Weak<Router<S>>,
+    local: std::sync::Weak<Local<S>>,
+    mut faults: Faults,
+) {
+    while let Some(object) = faults.recv().await {
+        let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
+        enter_fault(&router, &local, object).await;
+        local.news.fault_entered();
+    }
+}
+
+async fn enter_fault<S: Store>(router: &Router<S>, local: &Local<S>, object: ObjectId) {
+    let volume = local.id;
+    loop {
+        let raised = router.enter_fleet(FleetCommand::RaiseLossCount { volume }).await;
+        match raised {
+            Ok(_) => break,
+            // Nothing may be answered before this is in the log: keep at it.
+            Err(refusal) => tracing::error!(%volume, %refusal, "can't enter a loss; trying again"),
+        }
+        tokio::time::sleep(ENTER_AGAIN_AFTER).await;
+    }
+    let appliance = router.parts.appliance;
+    loop {
+        match router.enter(local, Command::MarkStale { object, appliance }).await {
+            Ok(_) | Err(Refusal::Stale) => break,
+            Err(refusal) => {
+                tracing::error!(%volume, %object, %refusal, "can't mark a copy; trying again");
+            }
+        }
+        tokio::time::sleep(ENTER_AGAIN_AFTER).await;
+    }
+    tracing::error!(%volume, %object, "this appliance's copy is stale; writes to it answer IO");
+}
+
+/// The reserve of the disk: gives the ballast file up when even the reserve is used.
+async fn tend_space<S: Store>(router: std::sync::Weak<Router<S>>) {
+    loop {
+        tokio::time::sleep(TEND_EVERY).await;
+        let Some(space) = router.upgrade().map(|router| router.parts.space.clone()) else { return };
+        let tended = tokio::task::spawn_blocking(move || space.tend()).await;
+        if let Ok(Err(fault)) = tended {
+            tracing::warn!(%fault, "could not tend the reserve of the disk");
+        }
+    }
+}
+
+/// The removal list and first data of one volume, at most one entry of each a second.
+async fn tend<S: Store>(router: std::sync::Weak<Router<S>>, local: std::sync::Weak<Local<S>>) {
+    loop {
+        {
+            let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
+            if router.locals.read().get(&local.id).is_none_or(|open| !Arc::ptr_eq(open, &local)) {
+                // Not yet listed, or deleted: nothing to tend.
+            } else {
+                for objects in local.news.take_first_data().chunks(HAS_DATA_PER_ENTRY_MAX) {
+                    router.enter_unawaited(&local, Command::HasData(objects.to_vec()));
+                }
+                match router.remove_backing_files(&local).await {
+                    Ok(REMOVALS_PER_ENTRY_MAX..) => continue_soon().await,
+                    Ok(_) => {}
+                    Err(refusal) => {
+                        tracing::warn!(volume = %local.id, %refusal, "removal will be tried again");
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(TEND_EVERY).await;
+    }
+}
+
+async fn continue_soon() {
+    tokio::task::yield_now().await;
+}
+
+fn not_removed(fault: std::io::Error) -> Refusal {
+    tracing::warn!(%fault, "backing files could not be removed");
+    Refusal::Fault
+}
+
+fn logged(checkpoint: Result<Index, catalog::CatalogFault>) -> Option<Index> {
+    checkpoint
+        .inspect_err(|fault| tracing::error!(%fault, "a checkpoint failed; the log is kept"))
+        .ok()
+}
+
+/// Log bytes since the last checkpoint are replayed at a start; 5 s of full load are some 100 000
+/// entries, which take about a second.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// DESIGN's "one entry a second at most".
+const TEND_EVERY: Duration = Duration::from_secs(1);
+const ENTER_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// So many numbers fit into one entry with room to spare.
+const REMOVALS_PER_ENTRY_MAX: usize = 4096;
+const HAS_DATA_PER_ENTRY_MAX: usize = 4096;
+const _: () = assert!(REMOVALS_PER_ENTRY_MAX * 10 < consensus::PROPOSAL_BYTES_MAX);

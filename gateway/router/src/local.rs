@@ -1,0 +1,156 @@
+//! A volume that is open on this appliance.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use catalog::{Answer, Catalog, Store};
+use extents::{CopyFault, Objects, Sink, Stamping};
+use model::{
+    ApplianceId, Epoch, Inode, InodeKind, ObjectId, Refusal, Reign, Timestamp, View, VolumeId, Wcc,
+};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use crate::duplicates::Duplicates;
+
+/// A volume that is open on this appliance.
+pub struct Local<S> {
+    pub(crate) id: VolumeId,
+    pub(crate) catalog: Arc<Catalog<S>>,
+    pub(crate) objects: Arc<Objects>,
+    /// The view of this appliance's Reign entry.
+    pub(crate) view: View,
+    pub(crate) news: Arc<News>,
+    /// Changes of names that are under way.
+    pub(crate) name_calls: Duplicates<Answer>,
+    /// WRITE and SETATTR of size, under way or answered.
+    pub(crate) data_calls: Duplicates<DataAnswer>,
+    /// Wakes the remover.
+    pub(crate) removed: Notify,
+}
+
+/// The answer to a data request, as far as a second sending needs it.
+#[derive(Clone, Debug)]
+pub enum DataAnswer {
+    /// WRITE.
+    Wrote(volume::Wrote),
+    /// SETATTR.
+    Set(Wcc),
+    /// Either.
+    Refused(Box<volume::Refused>),
+}
+
+/// A file that this appliance owns, as one request sees it.
+pub struct OwnFile {
+    pub(crate) inode: Inode,
+    pub(crate) has_data: bool,
+    pub(crate) epoch: Epoch,
+    pub(crate) stale: bool,
+}
+
+impl<S: Store> Local<S> {
+    /// A file's inode, if it is there, is a regular file and is owned by `appliance`.
+    ///
+    /// # Errors
+    /// STALE if it is gone, ISDIR or INVAL if it is something else, `Busy` if another appliance
+    /// owns it.
+    pub fn own_file(&self, object: ObjectId, appliance: ApplianceId) -> Result<OwnFile, Refusal> {
+        let inode = self.inode(object)?;
+        match &inode.kind {
+            InodeKind::File { record, has_data, .. } => {
+                if record.owner != appliance {
+                    return Err(Refusal::Busy);
+                }
+                let (has_data, epoch) = (*has_data, record.epoch);
+                let stale = record.stale.contains(&appliance);
+                Ok(OwnFile { inode, has_data, epoch, stale })
+            }
+            InodeKind::Directory { .. } => Err(Refusal::IsDirectory),
+            InodeKind::Symlink { .. }
+            | InodeKind::Fifo
+            | InodeKind::Socket
+            | InodeKind::CharacterDevice(_)
+            | InodeKind::BlockDevice(_) => Err(Refusal::Invalid),
+        }
+    }
+
+    /// An object's inode.
+    ///
+    /// # Errors
+    /// STALE if it is gone; a fault of the store is logged and answered as one.
+    pub fn inode(&self, object: ObjectId) -> Result<Inode, Refusal> {
+        self.catalog.inode(object).map_err(faulted)?.ok_or(Refusal::Stale)
+    }
+
+    /// What a data change of `file` at `now` is stamped with.
+    pub fn stamping(&self, file: &OwnFile, now: Timestamp) -> Stamping {
+        let reign = Reign { epoch: file.epoch, view: self.view };
+        Stamping { now, reign, ctime_floor: file.inode.times.ctime }
+    }
+}
+
+/// Logs a fault of the store and answers it.
+pub fn faulted(fault: catalog::CatalogFault) -> Refusal {
+    tracing::error!(%fault, "the catalog failed");
+    Refusal::Fault
+}
+
+/// What the data path tells the rest: called from where nothing may wait.
+pub struct News {
+    volume: VolumeId,
+    /// Objects that got their first durable data.
+    first_data: Mutex<Vec<ObjectId>>,
+    /// Faults that are not yet entered; while there are any, no WRITE or COMMIT is answered.
+    faults_open: AtomicUsize,
+    faults_entered: Notify,
+    faults: mpsc::UnboundedSender<ObjectId>,
+}
+
+impl News {
+    /// News of `volume`, and where its faults come.
+    pub fn new(volume: VolumeId) -> (Arc<Self>, mpsc::UnboundedReceiver<ObjectId>) {
+        let (faults, entered_later) = mpsc::unbounded_channel();
+        let news = Self {
+            volume,
+            first_data: Mutex::default(),
+            faults_open: AtomicUsize::new(0),
+            faults_entered: Notify::new(),
+            faults,
+        };
+        (Arc::new(news), entered_later)
+    }
+
+    /// Waits until every fault is entered: the loss count raised, the copy marked stale.
+    pub async fn no_fault_open(&self) {
+        while self.faults_open.load(Ordering::Acquire) > 0 {
+            let entered = self.faults_entered.notified();
+            if self.faults_open.load(Ordering::Acquire) > 0 {
+                entered.await;
+            }
+        }
+    }
+
+    /// A fault was entered.
+    pub fn fault_entered(&self) {
+        self.faults_open.fetch_sub(1, Ordering::AcqRel);
+        self.faults_entered.notify_waiters();
+    }
+
+    /// Takes the objects that got their first durable data since the last call.
+    pub fn take_first_data(&self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.first_data.lock())
+    }
+}
+
+impl Sink for News {
+    fn copy_failed(&self, object: ObjectId, fault: CopyFault) {
+        tracing::error!(volume = %self.volume, %object, ?fault, "a copy failed");
+        self.faults_open.fetch_add(1, Ordering::AcqRel);
+        // At most one a poisoned object; the receiver lives as long as the volume.
+        let _ = self.faults.send(object);
+    }
+
+    fn first_durable_data(&self, object: ObjectId) {
+        self.first_data.lock().push(object);
+    }
+}

@@ -1,0 +1,283 @@
+//! Names at the leader: reads from the catalog, changes through the log.
+
+use bytes::Bytes;
+use catalog::{Answer, Command, Listed, ListedName, Preview, Store};
+use model::permission::{self, Access};
+use model::{
+    Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange, Inode, InodeKind, ObjectId,
+    Refusal, SetAttributes, SetTime, Wcc, WccBefore,
+};
+use volume::{Ask, Attached, Done, Entry, Found, Listing, LookUpName, Page, Refused};
+
+use crate::local::{Local, faulted};
+use crate::router::Router;
+
+impl<S: Store> Router<S> {
+    /// An object's attributes, whatever kind it is of.
+    pub(crate) async fn attributes_of(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        inode: &Inode,
+    ) -> Result<Attributes, Refusal> {
+        let facts = match &inode.kind {
+            InodeKind::File { has_data, .. } => local.objects.facts(object, *has_data).await?,
+            _ => DataFacts::default(),
+        };
+        Ok(inode.attributes(object, facts))
+    }
+
+    /// LOOKUP.
+    pub(crate) async fn look_up_name(
+        &self,
+        ask: &Ask,
+        dir: ObjectId,
+        name: LookUpName<'_>,
+    ) -> Result<Found, Refused> {
+        let local = self.local(ask.volume)?;
+        let (dir_inode, target) = match name {
+            LookUpName::Name(name) => {
+                local.catalog.look_up(dir, name).map_err(faulted)?.ok_or(Refusal::Stale)?
+            }
+            LookUpName::Dot | LookUpName::DotDot => {
+                let inode = local.inode(dir)?;
+                let object = match (&inode.kind, name) {
+                    (InodeKind::Directory { parent, .. }, LookUpName::DotDot) => *parent,
+                    _ => dir,
+                };
+                let target = local.inode(object)?;
+                (inode, Some((object, target)))
+            }
+        };
+        let dir_attributes = dir_inode.attributes(dir, DataFacts::default());
+        let refused = |refusal| refused_in(refusal, dir_attributes);
+        if !dir_inode.is_directory() {
+            return Err(refused(Refusal::NotDirectory));
+        }
+        if !permission::permits(&dir_inode, &ask.identity, Access::Execute) {
+            return Err(refused(Refusal::Access));
+        }
+        let Some((object, inode)) = target else { return Err(refused(Refusal::NotFound)) };
+        // Attributes are a gift here: a file whose data is broken can still be looked up.
+        let attributes = self.attributes_of(&local, object, &inode).await.ok();
+        Ok(Found { object, attributes, dir: dir_attributes })
+    }
+
+    /// READLINK.
+    pub(crate) fn read_link_of(
+        &self,
+        ask: &Ask,
+        object: ObjectId,
+    ) -> Result<(Bytes, Attributes), Refusal> {
+        let inode = self.local(ask.volume)?.inode(object)?;
+        let attributes = inode.attributes(object, DataFacts::default());
+        match inode.kind {
+            InodeKind::Symlink { target } => Ok((Bytes::from(target), attributes)),
+            // Attributes of a file would need its owner: the reply does without.
+            _ => Err(Refusal::Invalid),
+        }
+    }
+
+    /// READDIR and READDIRPLUS.
+    pub(crate) async fn list_names(
+        &self,
+        ask: &Ask,
+        dir: ObjectId,
+        page: Page,
+    ) -> Result<Listing, Refused> {
+        let local = self.local(ask.volume)?;
+        let Page { after, entries_max, with_attributes } = page;
+        let listed = local.catalog.list(dir, after, entries_max, with_attributes);
+        let Listed { dir: inode, names, end } = listed.map_err(faulted)?.ok_or(Refusal::Stale)?;
+        let attributes = inode.attributes(dir, DataFacts::default());
+        if !inode.is_directory() {
+            return Err(refused_in(Refusal::NotDirectory, attributes));
+        }
+        if !permission::permits(&inode, &ask.identity, Access::Read) {
+            return Err(refused_in(Refusal::Access, attributes));
+        }
+        let mut entries = Vec::with_capacity(names.len());
+        for ListedName { object, cookie, name, inode } in names {
+            let attributes = match inode {
+                Some(inode) => self.attributes_of(&local, object, &inode).await.ok(),
+                None => None,
+            };
+            entries.push(Entry { object, cookie, name: name.into(), attributes });
+        }
+        Ok(Listing { dir: attributes, entries, end })
+    }
+
+    /// CREATE, MKDIR, SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK.
+    pub(crate) async fn change_names(
+        &self,
+        ask: &Ask,
+        mut change: Change,
+    ) -> Result<Done, Refused> {
+        let local = self.local(ask.volume)?;
+        if let Change::Create { owner, .. } = &mut change {
+            // A new object is owned where its client is.
+            *owner = self.parts.appliance;
+        }
+        let dirs = directories_of(&change);
+        let truncate = truncation(&change);
+        match self.enter_change(ask, &local, change).await {
+            Ok(changed) => {
+                if changed.removed.is_some() {
+                    local.removed.notify_one();
+                }
+                if !changed.created
+                    && let Some(set) = truncate
+                {
+                    // The name was taken by a file: the size is set at its owner, in sequence with
+                    // its writes.
+                    self.set_file(ask, &local, changed.object, set, None).await?;
+                }
+                self.done(&local, *changed, dirs).await
+            }
+            Err(refusal) => Err(Refused { refusal, attached: self.attach(&local, dirs) }),
+        }
+    }
+
+    /// Runs a change through replay cache, preview and log.
+    pub(crate) async fn enter_change(
+        &self,
+        ask: &Ask,
+        local: &Local<S>,
+        change: Change,
+    ) -> Result<Box<Changed>, Refusal> {
+        let answer = local.name_calls.once(ask.key, self.enter_once(ask, local, change)).await;
+        // A change is always answered with what it did.
+        answer.and_then(|changed| changed.ok_or(Refusal::Fault))
+    }
+
+    async fn enter_once(&self, ask: &Ask, local: &Local<S>, change: Change) -> Answer {
+        if let Some(key) = &ask.key
+            && let Some(answer) = local.catalog.replayed(key).map_err(faulted)?
+        {
+            metrics::counter!(crate::duplicates::REPLAYS_SUPPRESSED).increment(1);
+            return answer;
+        }
+        if ask.read_only {
+            return Err(Refusal::ReadOnly);
+        }
+        if takes_space(&change) {
+            self.parts.space.admit(METADATA_BYTES)?;
+        }
+        let asked = change.asked(ask.identity.clone(), ask.key, self.parts.clock.wall());
+        match local.catalog.preview(&asked).map_err(faulted)? {
+            Preview::Refused(refusal) => Err(refusal),
+            Preview::Nothing(changed) => Ok(Some(changed)),
+            Preview::Changes(_) => self.enter(local, Command::Change(asked)).await,
+        }
+    }
+
+    /// The reply to a change that was done.
+    async fn done(
+        &self,
+        local: &Local<S>,
+        changed: Changed,
+        dirs: Directories,
+    ) -> Result<Done, Refused> {
+        let object = match &changed.inode {
+            // A new file has no data: its owner need not be asked.
+            Some(inode) if changed.created => {
+                Some(inode.attributes(changed.object, DataFacts::default()))
+            }
+            Some(inode) => self.attributes_of(local, changed.object, inode).await.ok(),
+            None => None,
+        };
+        let unchanged = self.attach(local, dirs);
+        let dir = changed.dir.map_or(unchanged.dir, wcc);
+        let to_dir = match changed.to_dir {
+            Some(change) => wcc(change),
+            // Both names in one directory: it is the same change, told twice.
+            None if dirs.is_one() => dir,
+            None => unchanged.to_dir,
+        };
+        let object = Wcc { before: None, after: object };
+        Ok(Done { object: Some(changed.object), attached: Attached { object, dir, to_dir } })
+    }
+
+    /// Directories as they stand, for a reply that changed nothing in them.
+    fn attach(&self, local: &Local<S>, dirs: Directories) -> Attached {
+        let standing = |dir: Option<ObjectId>| {
+            let inode = dir.and_then(|dir| Some((dir, local.catalog.inode(dir).ok()??)));
+            let after = inode
+                .filter(|(_, inode)| inode.is_directory())
+                .map(|(dir, inode)| inode.attributes(dir, DataFacts::default()));
+            Wcc { before: after.as_ref().map(WccBefore::from), after }
+        };
+        let (dir, to_dir) = (standing(Some(dirs.first)), standing(dirs.second));
+        Attached { object: Wcc::default(), dir, to_dir }
+    }
+}
+
+/// The directories a change is about.
+#[derive(Clone, Copy)]
+struct Directories {
+    first: ObjectId,
+    second: Option<ObjectId>,
+}
+
+impl Directories {
+    fn is_one(self) -> bool {
+        self.second.is_none_or(|second| second == self.first)
+    }
+}
+
+fn directories_of(change: &Change) -> Directories {
+    let one = |first: ObjectId| Directories { first, second: None };
+    match change {
+        Change::Create { dir, .. }
+        | Change::MakeDirectory { dir, .. }
+        | Change::MakeSymlink { dir, .. }
+        | Change::MakeNode { dir, .. }
+        | Change::Remove { dir, .. }
+        | Change::RemoveDirectory { dir, .. }
+        | Change::Link { dir, .. } => one(*dir),
+        Change::Rename { from_dir, to_dir, .. } => {
+            Directories { first: *from_dir, second: Some(*to_dir) }
+        }
+        Change::SetAttributes { object, .. } => one(*object),
+    }
+}
+
+/// What an UNCHECKED create of a name that is taken does to the file: only its size, as knfsd does.
+fn truncation(change: &Change) -> Option<SetAttributes> {
+    match change {
+        Change::Create { how: CreateHow::Unchecked(set), .. } if set.size.is_some() => {
+            let mtime = SetTime::Keep;
+            Some(SetAttributes { size: set.size, mtime, ..SetAttributes::default() })
+        }
+        _ => None,
+    }
+}
+
+/// Whether a change adds to what is stored; a full disk must not keep anybody from removing.
+fn takes_space(change: &Change) -> bool {
+    match change {
+        Change::Create { .. }
+        | Change::MakeDirectory { .. }
+        | Change::MakeSymlink { .. }
+        | Change::MakeNode { .. }
+        | Change::Link { .. } => true,
+        Change::Remove { .. }
+        | Change::RemoveDirectory { .. }
+        | Change::Rename { .. }
+        | Change::SetAttributes { .. } => false,
+    }
+}
+
+fn refused_in(refusal: Refusal, dir: Attributes) -> Refused {
+    let dir = Wcc { before: None, after: Some(dir) };
+    let object = dir;
+    Refused { refusal, attached: Attached { object, dir, ..Attached::default() } }
+}
+
+fn wcc(change: DirectoryChange) -> Wcc {
+    let after = change.after.attributes(change.object, DataFacts::default());
+    Wcc { before: Some(change.before), after: Some(after) }
+}
+
+/// What one more name is taken to cost on disk, log and catalog together.
+const METADATA_BYTES: u64 = 4096;

@@ -1,0 +1,161 @@
+//! The way to the driver, for everybody else.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{self, Receiver, SyncSender, TrySendError},
+    },
+    thread::JoinHandle,
+};
+
+use model::{GroupId, Index, Refusal};
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+
+use super::queue::{Board, Queued, Shared};
+use crate::{
+    Applied, Event, Ticket,
+    limits::{PROPOSAL_BYTES_MAX, QUEUE_BYTES_MAX},
+};
+
+/// Proposes, opens and closes. All but [`Handle::stop`] and [`Opening::wait`] may be called from
+/// anywhere, state machines and async tasks included: they never block.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    door: Arc<Door>,
+}
+
+struct Door {
+    queue: SyncSender<Queued>,
+    /// Held to read while queueing a proposal, so that none comes in after the stop message.
+    closed: RwLock<bool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: SyncSender<Queued>,
+        threads: Vec<JoinHandle<()>>,
+    ) -> Self {
+        let door = Door { queue, closed: RwLock::new(false), threads: Mutex::new(threads) };
+        Self { shared, door: Arc::new(door) }
+    }
+
+    /// Proposes `data` under `ticket`. Once taken, the state machine gets exactly one of `apply`
+    /// with the ticket and `refused`, unless the process ends first.
+    ///
+    /// Refuses at once with `Invalid` what is empty or over
+    /// [`PROPOSAL_BYTES_MAX`](crate::PROPOSAL_BYTES_MAX), with `Busy` when too much is waiting, and
+    /// with `Fault` when the driver has stopped.
+    pub fn propose(&self, group: GroupId, ticket: Ticket, data: Vec<u8>) -> Result<(), Refusal> {
+        if data.is_empty() || data.len() > PROPOSAL_BYTES_MAX {
+            return Err(Refusal::Invalid);
+        }
+        let closed = self.door.closed.read();
+        if *closed {
+            return Err(Refusal::Fault);
+        }
+        let len = data.len();
+        let waiting = self.shared.queued_bytes.fetch_add(len, Ordering::Relaxed);
+        let sent = match waiting + len > QUEUE_BYTES_MAX {
+            true => Err(Refusal::Busy),
+            false => match self.door.queue.try_send(Queued::Propose { group, ticket, data }) {
+                Ok(()) => Ok(()),
+                Err(TrySendError::Full(_)) => Err(Refusal::Busy),
+                Err(TrySendError::Disconnected(_)) => Err(Refusal::Fault),
+            },
+        };
+        if sent.is_err() {
+            self.shared.queued_bytes.fetch_sub(len, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// Opens a group whose state machine stands at `applied`. What is proposed after this returns
+    /// finds it open; entries that the state machine has not seen come by `apply`.
+    pub fn open_group(&self, group: GroupId, applied: Applied) -> Opening {
+        let (reply, outcome) = mpsc::sync_channel(1);
+        if applied.voters == [self.shared.appliance] {
+            self.post(|board| {
+                board.openings.entry(group).or_default().push(reply);
+                board.changes.push(Event::Open { group, applied });
+            });
+        } else {
+            let _ = reply.try_send(Err(OpenFault::NotAlone));
+        }
+        Opening { outcome }
+    }
+
+    /// Lets go of a group. Proposals on their way to it are refused; its log stays.
+    pub fn close_group(&self, group: GroupId) {
+        self.post(|board| board.changes.push(Event::Close { group }));
+    }
+
+    /// Lets go of a group and deletes its log.
+    pub fn remove_group(&self, group: GroupId) {
+        self.post(|board| board.changes.push(Event::Remove { group }));
+    }
+
+    /// The group's state machine is durable up to `index`: the log may be cut there.
+    pub fn checkpointed(&self, group: GroupId, index: Index) {
+        self.post(|board| {
+            board.checkpointed.insert(group, index);
+        });
+    }
+
+    /// Finishes what was proposed, makes it durable, applies it, and ends both threads. Must not be
+    /// called by a state machine. Does nothing the second time.
+    pub fn stop(&self) {
+        *self.door.closed.write() = true;
+        // An error says that the log thread has ended already.
+        let _ = self.door.queue.send(Queued::Stop);
+        for thread in self.door.threads.lock().drain(..) {
+            // A panic has been reported as fatal by the thread itself.
+            let _ = thread.join();
+        }
+    }
+
+    fn post(&self, put: impl FnOnce(&mut Board)) {
+        let mut board = self.shared.board.lock();
+        if board.ended {
+            return;
+        }
+        put(&mut board);
+        drop(board);
+        // If the queue is full the log thread is about to look anyway.
+        let _ = self.door.queue.try_send(Queued::Look);
+    }
+}
+
+/// A group on its way to being open. May be dropped by who does not want to know.
+pub struct Opening {
+    outcome: Receiver<Result<Index, OpenFault>>,
+}
+
+impl Opening {
+    /// Waits until the group is open; must not be called by a state machine. Gives the last entry
+    /// of its log: when that is applied, all that was ever acknowledged is.
+    pub fn wait(self) -> Result<Index, OpenFault> {
+        self.outcome.recv().unwrap_or(Err(OpenFault::Stopped))
+    }
+}
+
+/// Why a group could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OpenFault {
+    /// Acknowledged entries are gone: do not start, restore this appliance.
+    #[error("the log has lost acknowledged entries: entry {missing} is missing")]
+    Lost {
+        /// The first entry that is missing, or is not the one that was applied.
+        missing: Index,
+    },
+    /// It has other voters than this appliance.
+    #[error("the group has other voters than this appliance")]
+    NotAlone,
+    /// The driver has stopped.
+    #[error("the driver has stopped")]
+    Stopped,
+}
