@@ -168,6 +168,12 @@ impl<S: Store> Router<S> {
     ) -> Result<Wcc, Refused> {
         let file = local.own_file(object, self.parts.appliance)?;
         let facts = local.objects.facts(object, file.has_data).await?;
+        if self.was_entered(ask, local)? {
+            // Its entry outlived a restart, its answer in memory did not: the guard must not be
+            // held against the very change it let through.
+            let after = Some(file.inode.attributes(object, facts));
+            return Ok(Wcc { before: None, after });
+        }
         let before = file.inode.attributes(object, facts);
         let attached = Attached {
             object: Wcc { before: Some(WccBefore::from(&before)), after: Some(before) },
@@ -200,6 +206,13 @@ impl<S: Store> Router<S> {
         let inode = local.inode(object)?;
         let after = inode.attributes(object, after);
         Ok(Wcc { before: attached.object.before, after: Some(after) })
+    }
+
+    /// Whether the call's entry was applied, with success.
+    fn was_entered(&self, ask: &Ask, local: &Local<S>) -> Result<bool, Refusal> {
+        let Some(key) = &ask.key else { return Ok(false) };
+        let answer = local.catalog.replayed(key).map_err(faulted)?;
+        Ok(matches!(answer, Some(Ok(_))))
     }
 
     /// Enters what is not size, conditional on the inode being as it was looked at.
