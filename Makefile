@@ -1,0 +1,44 @@
+# `make run` and `make test` are all a newcomer needs; the README tells the rest.
+
+SHELL := /bin/bash
+export HOLDFAST_BIN ?= $(CURDIR)/target/release/holdfast
+PJDFSTEST := pjdfstest 0.2.2
+FSX := fsx 0.3.2
+
+.PHONY: run test bench soak lint fmt binary packages-run packages-test tools
+
+run: packages-run binary
+	@scripts/lab.sh
+
+test: packages-test lint binary tools
+	@echo "== running the tests"
+	@cargo nextest run --workspace --no-fail-fast
+
+soak: packages-test binary tools
+	@HOLDFAST_SOAK=1 cargo nextest run --workspace --no-fail-fast --profile soak
+
+bench: packages-run binary
+	@scripts/install-packages.sh bench test
+	@scripts/bench.sh
+
+lint: packages-run
+	@echo "== checking format and lints"
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+fmt:
+	@cargo fmt --all
+
+binary: packages-run
+	@echo "== building holdfast"
+	@cargo build --release --quiet -p holdfast
+
+packages-run:
+	@scripts/install-packages.sh run
+
+packages-test:
+	@scripts/install-packages.sh run test
+	@command -v cargo-nextest >/dev/null || { echo "== building cargo-nextest"; cargo install --quiet --locked cargo-nextest; }
+
+tools:
+	@scripts/tools.sh $(PJDFSTEST) $(FSX)
