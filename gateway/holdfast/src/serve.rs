@@ -8,6 +8,7 @@ use std::sync::Arc;
 use catalog::{FleetCatalog, SledSettings, SledStore};
 use consensus::{Driver, EngineLog, Fatal, Groups};
 use extents::{Ballast, Disk, LinuxDisk, Space};
+use metrics_exporter_prometheus::PrometheusHandle;
 use model::{ApplianceId, Clock, Entropy};
 use nfs_server::Server;
 use router::{Components, Machines, Router};
@@ -47,7 +48,23 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         let opened = tokio::task::spawn_blocking(move || open(&config, clock, entropy));
         opened.await.map_err(|e| e.to_string())??
     };
-    make_volumes(&router, &config).await?;
+    let served = serve_until_told_to_stop(&config, &router, appliance, clock, metrics).await;
+    let clean = router.stop().await;
+    let marked = clean && root.set_clean_mark().is_ok();
+    tracing::info!(clean = marked, "stopped");
+    served?;
+    Ok(if marked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Opens the doors, and closes them again when it is time.
+async fn serve_until_told_to_stop(
+    config: &Config,
+    router: &Arc<Router<SledStore>>,
+    appliance: ApplianceId,
+    clock: Arc<dyn Clock>,
+    metrics: PrometheusHandle,
+) -> Result<(), String> {
+    make_volumes(router, config).await?;
     let key = HandleKey::from_secret(router.secret());
     let groups = Arc::new(SystemGroups::new(clock.clone()));
     let service = Arc::new(Service::new(router.clone(), key, groups));
@@ -70,16 +87,13 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
             .await
             .map_err(|e| format!("admin.metrics_listen: {address}: {e}"))?;
     }
-    announce(&config, router.fleet().volumes().len(), &listen);
+    announce(config, router.fleet().volumes().len(), &listen);
     wait_for_stop().await?;
     tracing::info!("stopping");
     server.shutdown().await;
-    let clean = router.stop().await;
-    let marked = clean && root.set_clean_mark().is_ok();
     // The socket would only mislead: nobody answers on it any more.
     let _ = std::fs::remove_file(&config.admin.socket);
-    tracing::info!(clean = marked, "stopped");
-    Ok(if marked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
 type Opened = (Root, Arc<Router<SledStore>>, ApplianceId);

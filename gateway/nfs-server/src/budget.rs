@@ -38,6 +38,11 @@ impl Budget {
         self.limit - self.free.load(SeqCst)
     }
 
+    /// Whether somebody waits for more.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
     /// Takes `amount` if that is possible at once and nobody waits.
     pub(crate) fn try_take(&self, amount: usize) -> bool {
         self.waiting.load(SeqCst) == 0 && self.take_if_free(amount)

@@ -268,11 +268,19 @@ impl<P: Ports> Connection<P> {
     }
 
     async fn send_when_possible(self: Arc<Self>, mut left: VecDeque<Reply<P>>) {
+        let mut waited = Duration::ZERO;
         loop {
-            match timeout(REPLY_WAIT_MAX, self.socket.writable()).await {
-                Ok(Ok(())) => {}
+            match timeout(REPLY_WAIT_STEP, self.socket.writable()).await {
+                Ok(Ok(())) => waited = Duration::ZERO,
                 Ok(Err(_)) => return self.close(),
                 Err(_) => {
+                    waited += REPLY_WAIT_STEP;
+                    // What this client does not take must not be what others wait for.
+                    let in_the_way = self.shared.bytes.is_short();
+                    let wait_max = if in_the_way { REPLY_WAIT_SHORT_MAX } else { REPLY_WAIT_MAX };
+                    if waited < wait_max {
+                        continue;
+                    }
                     self.shared.metrics.closed(Cause::ReplyTimeout);
                     warn!(client = %self.peer.ip, "closed: the client does not take its replies");
                     return self.close();
@@ -330,3 +338,10 @@ const SLICES_MAX: usize = 64;
 /// How long a client may leave its replies in our queue without taking a single byte. As long as
 /// Linux waits for an answer before it sends a call again.
 const REPLY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The same while others wait for the room that its replies take: a client that is alive takes
+/// some bytes in that time, and one that is cut off sends its calls again later.
+const REPLY_WAIT_SHORT_MAX: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether others wait.
+const REPLY_WAIT_STEP: Duration = Duration::from_secs(1);

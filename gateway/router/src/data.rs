@@ -1,12 +1,13 @@
 //! Data at the owner: READ, WRITE, COMMIT, and SETATTR in sequence with them.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use catalog::{Command, Preview, Store};
 use model::permission;
 use model::{
-    Change, DataFacts, InodeKind, Mark, ObjectId, Refusal, Reign, SetAttributes, SetTime, Span,
-    Timestamp, Wcc, WccBefore, Written,
+    Attributes, Change, DataFacts, Inode, InodeKind, Mark, ObjectId, Refusal, Reign, SetAttributes,
+    SetTime, Span, Timestamp, Wcc, WccBefore, Written,
 };
 use volume::{Ask, Attached, Committed, ReadData, Refused, WriteRequest, Wrote};
 
@@ -22,7 +23,7 @@ impl<S: Store> Router<S> {
         span: Span,
     ) -> Result<ReadData, Refused> {
         let local = self.local(ask.volume)?;
-        let file = local.own_file(object, self.parts.appliance)?;
+        let file = self.own_file(&local, object).await?;
         if !permission::may_read_data(&file.inode, &ask.identity) {
             return Err(self.refused_file(&local, object, &file, Refusal::Access).await);
         }
@@ -61,10 +62,11 @@ impl<S: Store> Router<S> {
         let WriteRequest { object, span, payload, stability } = request;
         // Taken before the bytes are written: a loss after this changes it.
         let verifier = self.verifier(ask.volume);
-        let file = local.own_file(object, self.parts.appliance)?;
-        self.may_change(ask, local, object, &file).await?;
-        self.drop_privileges(ask, local, object, &file).await?;
-        let stamping = local.stamping(&file, self.parts.clock.wall());
+        let seen = self.own_file(local, object).await?;
+        self.may_change(ask, local, object, &seen).await?;
+        let dropped = self.drop_privileges(ask, local, object, &seen).await?;
+        let file = dropped.as_ref().unwrap_or(&seen);
+        let stamping = local.stamping(file, self.parts.clock.wall());
         let written = local
             .objects
             .write(object, file.has_data, span.offset(), payload, stability, stamping)
@@ -72,12 +74,16 @@ impl<S: Store> Router<S> {
         local.news.no_fault_open().await;
         let done = match written {
             Ok(done) => done,
-            Err(refusal) => return Err(self.refused_file(local, object, &file, refusal).await),
+            Err(refusal) => return Err(self.refused_file(local, object, file, refusal).await),
         };
-        Ok(Wrote {
-            written: Written { count: done.count, committed: done.committed, verifier },
-            wcc: wcc(object, &file, done.before, done.after),
-        })
+        // Removed meanwhile: it is shown as it was.
+        let inode = local.inode(object).unwrap_or_else(|_| file.inode.clone());
+        // Before and after enclose this change alone, or there is no before.
+        let before = (inode.change == file.inode.change)
+            .then(|| WccBefore::from(&seen.inode.attributes(object, done.before)));
+        let wcc = Wcc { before, after: Some(inode.attributes(object, done.after)) };
+        let written = Written { count: done.count, committed: done.committed, verifier };
+        Ok(Wrote { written, wcc })
     }
 
     /// COMMIT.
@@ -87,17 +93,18 @@ impl<S: Store> Router<S> {
         object: ObjectId,
     ) -> Result<Committed, Refused> {
         let local = self.local(ask.volume)?;
-        let file = local.own_file(object, self.parts.appliance)?;
+        let file = self.own_file(&local, object).await?;
         self.may_change(ask, &local, object, &file).await?;
         let committed = local.objects.commit(object, file.has_data).await;
         local.news.no_fault_open().await;
-        let facts = match committed {
-            Ok(facts) => facts,
-            Err(refusal) => return Err(self.refused_file(&local, object, &file, refusal).await),
-        };
+        if let Err(refusal) = committed {
+            return Err(self.refused_file(&local, object, &file, refusal).await);
+        }
         // Taken after the fsync: it vouches for what is durable now.
         let verifier = self.verifier(ask.volume);
-        Ok(Committed { verifier, wcc: wcc(object, &file, facts, facts) })
+        let now = self.attributes_of(&local, object, &file.inode).await?;
+        let wcc = Wcc { before: Some(WccBefore::from(&now)), after: Some(now) };
+        Ok(Committed { verifier, wcc })
     }
 
     /// SETATTR of any object.
@@ -127,8 +134,11 @@ impl<S: Store> Router<S> {
         let wanted = Wanted { set, guard, expected_change: None, mark: Mark::default() };
         match self.enter_change(ask, &local, wanted.change(object, Timestamp::default())).await {
             Ok(changed) => {
+                // Somebody else's change may have come between the look and the entry.
+                let alone = |after: &Inode| after.change == inode.change + 1;
+                let before = changed.inode.as_ref().is_some_and(alone).then_some(before);
                 let after = changed.inode.map(|i| i.attributes(object, DataFacts::default()));
-                Ok(Wcc { before: Some(before), after })
+                Ok(Wcc { before, after })
             }
             Err(refusal) => Err(Refused { refusal, attached: standing() }),
         }
@@ -143,8 +153,30 @@ impl<S: Store> Router<S> {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
+        self.set_once(ask, local, self.set_file_once(ask, local, object, set, guard)).await
+    }
+
+    /// The part of a CREATE that is done to the file's data; a call sent twice is done once.
+    pub(crate) async fn set_created(
+        &self,
+        ask: &Ask,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        set: SetAttributes,
+    ) -> Result<Wcc, Refused> {
+        // The key stands for the entry that made the name: this is another.
+        let part = Ask { key: None, ..ask.clone() };
+        self.set_once(ask, local, self.set_file_once(&part, local, object, set, None)).await
+    }
+
+    async fn set_once(
+        &self,
+        ask: &Ask,
+        local: &Local<S>,
+        set: impl Future<Output = Result<Wcc, Refused>>,
+    ) -> Result<Wcc, Refused> {
         let call = async {
-            match self.set_file_once(ask, local, object, set, guard).await {
+            match set.await {
                 Ok(wcc) => DataAnswer::Set(wcc),
                 Err(refused) => DataAnswer::Refused(Box::new(refused)),
             }
@@ -168,44 +200,37 @@ impl<S: Store> Router<S> {
     ) -> Result<Wcc, Refused> {
         let file = local.own_file(object, self.parts.appliance)?;
         let facts = local.objects.facts(object, file.has_data).await?;
+        let standing = file.inode.attributes(object, facts);
         if self.was_entered(ask, local)? {
             // Its entry outlived a restart, its answer in memory did not: the guard must not be
             // held against the very change it let through.
-            let after = Some(file.inode.attributes(object, facts));
-            return Ok(Wcc { before: None, after });
+            return Ok(Wcc { before: None, after: Some(standing) });
         }
-        let before = file.inode.attributes(object, facts);
         let attached = Attached {
-            object: Wcc { before: Some(WccBefore::from(&before)), after: Some(before) },
+            object: Wcc { before: Some(WccBefore::from(&standing)), after: Some(standing) },
             ..Attached::default()
         };
         let refused = |refusal| Refused { refusal, attached };
         if ask.read_only {
             return Err(refused(Refusal::ReadOnly));
         }
-        if guard.is_some_and(|ctime| ctime != before.ctime) {
+        if guard.is_some_and(|ctime| ctime != standing.ctime) {
             return Err(refused(Refusal::NotSync));
         }
         let rest = rest_of(set);
         if let Some(rest) = rest {
             self.may_set(ask, local, object, rest).map_err(refused)?;
         }
-        let mut after = facts;
-        if let Some(size) = set.size {
-            self.may_change(ask, local, object, &file).await?;
-            self.drop_privileges(ask, local, object, &file).await?;
-            let stamping = local.stamping(&file, self.parts.clock.wall());
-            let sized = local.objects.set_size(object, file.has_data, size, stamping).await;
-            local.news.no_fault_open().await;
-            after = sized.map_err(refused)?.after;
-        }
-        if let Some(rest) = rest {
-            self.set_rest(ask, local, object, rest).await.map_err(refused)?;
-            after = local.objects.facts(object, file.has_data).await.map_err(refused)?;
-        }
-        let inode = local.inode(object)?;
-        let after = inode.attributes(object, after);
-        Ok(Wcc { before: attached.object.before, after: Some(after) })
+        let steps = match (set.size, rest) {
+            (Some(size), None) => self.set_size(ask, local, object, &file, size).await?,
+            (Some(size), Some(rest)) => {
+                let sized = self.set_size(ask, local, object, &file, size).await?;
+                let rested = self.set_rest(ask, local, object, rest, None).await;
+                sized.then(rested.map_err(refused)?)
+            }
+            (None, _) => self.set_rest(ask, local, object, set, guard).await.map_err(refused)?,
+        };
+        Ok(steps.wcc())
     }
 
     /// Whether the call's entry was applied, with success.
@@ -215,6 +240,36 @@ impl<S: Store> Router<S> {
         Ok(matches!(answer, Some(Ok(_))))
     }
 
+    async fn set_size(
+        &self,
+        ask: &Ask,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        seen: &OwnFile,
+        size: u64,
+    ) -> Result<Steps, Refused> {
+        self.may_change(ask, local, object, seen).await?;
+        let dropped = self.drop_privileges(ask, local, object, seen).await?;
+        let file = dropped.as_ref().unwrap_or(seen);
+        let stamping = local.stamping(file, self.parts.clock.wall());
+        let sized = local.objects.set_size(object, file.has_data, size, stamping).await;
+        local.news.no_fault_open().await;
+        match sized {
+            Ok(done) => {
+                // Removed meanwhile: it is shown as it was.
+                let inode = local.inode(object).unwrap_or_else(|_| file.inode.clone());
+                Ok(Steps {
+                    before: seen.inode.attributes(object, done.before),
+                    found: Moment::of(&seen.inode, &done.before),
+                    left: Moment::of(&inode, &done.after),
+                    after: inode.attributes(object, done.after),
+                    alone: inode.change == file.inode.change,
+                })
+            }
+            Err(refusal) => Err(self.refused_file(local, object, file, refusal).await),
+        }
+    }
+
     /// Enters what is not size, conditional on the inode being as it was looked at.
     async fn set_rest(
         &self,
@@ -222,7 +277,8 @@ impl<S: Store> Router<S> {
         local: &Arc<Local<S>>,
         object: ObjectId,
         set: SetAttributes,
-    ) -> Result<(), Refusal> {
+        guard: Option<Timestamp>,
+    ) -> Result<Steps, Refusal> {
         for _ in 0..CONFLICTS_MAX {
             let file = local.own_file(object, self.parts.appliance)?;
             let reign = Reign { epoch: file.epoch, view: local.view };
@@ -232,11 +288,23 @@ impl<S: Store> Router<S> {
                 (Mark::default(), local.objects.facts(object, file.has_data).await?)
             };
             let expected_change = Some(file.inode.change);
-            let wanted = Wanted { set, guard: None, expected_change, mark };
+            let wanted = Wanted { set, guard, expected_change, mark };
             let floor = facts.stamp.map(|stamp| stamp.ctime).unwrap_or_default();
             match self.enter_change(ask, local, wanted.change(object, floor)).await {
                 Err(Refusal::Conflict) => continue,
-                other => return other.map(drop),
+                Err(refusal) => return Err(refusal),
+                Ok(changed) => {
+                    let entered = changed.inode.ok_or(Refusal::Fault)?;
+                    let (inode, facts_now) = self.file_now(local, object).await?;
+                    let left = Moment::of(&inode, &facts_now);
+                    return Ok(Steps {
+                        before: file.inode.attributes(object, facts),
+                        found: Moment::of(&file.inode, &facts),
+                        left,
+                        after: inode.attributes(object, facts_now),
+                        alone: left == Moment::of(&entered, &facts),
+                    });
+                }
             }
         }
         Err(Refusal::Busy)
@@ -279,21 +347,36 @@ impl<S: Store> Router<S> {
         Err(self.refused_file(local, object, file, refusal).await)
     }
 
-    /// Takes setuid and setgid from a file that somebody else than the superuser changes.
+    /// Takes setuid and setgid from a file that somebody else than the superuser changes; gives
+    /// the file as it is then.
     async fn drop_privileges(
         &self,
         ask: &Ask,
         local: &Local<S>,
         object: ObjectId,
         file: &OwnFile,
-    ) -> Result<(), Refused> {
+    ) -> Result<Option<OwnFile>, Refused> {
         let mode = file.inode.mode;
         if ask.identity.is_root() || permission::mode_without_privileges(mode) == mode {
-            return Ok(());
+            return Ok(None);
         }
         let now = self.parts.clock.wall();
         self.enter(local, Command::DropPrivileges { object, now }).await?;
-        Ok(())
+        Ok(Some(local.own_file(object, self.parts.appliance)?))
+    }
+
+    /// A file that is owned here; what is none is shown in the refusal.
+    async fn own_file(&self, local: &Local<S>, object: ObjectId) -> Result<OwnFile, Refused> {
+        let refusal = match local.own_file(object, self.parts.appliance) {
+            Ok(file) => return Ok(file),
+            Err(refusal) => refusal,
+        };
+        let after = match local.inode(object) {
+            Ok(inode) => self.attributes_of(local, object, &inode).await.ok(),
+            Err(_) => None,
+        };
+        let object = Wcc { before: None, after };
+        Err(Refused { refusal, attached: Attached { object, ..Attached::default() } })
     }
 
     /// A refusal with the file's attributes, if they can be had.
@@ -307,6 +390,46 @@ impl<S: Store> Router<S> {
         let after = self.attributes_of(local, object, &file.inode).await.ok();
         let object = Wcc { before: None, after };
         Refused { refusal, attached: Attached { object, ..Attached::default() } }
+    }
+}
+
+/// What was done to a file, as weak cache consistency must know it.
+struct Steps {
+    /// Just before the first of them.
+    before: Attributes,
+    /// What the first one found.
+    found: Moment,
+    /// What the last one left.
+    left: Moment,
+    /// Just after it, or later.
+    after: Attributes,
+    /// Whether nobody else's change came between before and after.
+    alone: bool,
+}
+
+impl Steps {
+    fn then(self, next: Self) -> Self {
+        let alone = self.alone && next.alone && self.left == next.found;
+        Self { before: self.before, found: self.found, alone, ..next }
+    }
+
+    /// Before and after enclose this change alone, or there is no before.
+    fn wcc(&self) -> Wcc {
+        let before = self.alone.then(|| WccBefore::from(&self.before));
+        Wcc { before, after: Some(self.after) }
+    }
+}
+
+/// Two looks at a file see the same moment if no entry and no change of data came between.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Moment {
+    change: u64,
+    mark: Option<Mark>,
+}
+
+impl Moment {
+    fn of(inode: &Inode, facts: &DataFacts) -> Self {
+        Self { change: inode.change, mark: facts.stamp.map(|stamp| stamp.mark) }
     }
 }
 
@@ -342,12 +465,5 @@ fn sets_time(set: SetAttributes) -> bool {
     set.mtime != SetTime::Keep
 }
 
-fn wcc(object: ObjectId, file: &OwnFile, before: DataFacts, after: DataFacts) -> Wcc {
-    Wcc {
-        before: Some(WccBefore::from(&file.inode.attributes(object, before))),
-        after: Some(file.inode.attributes(object, after)),
-    }
-}
-
 /// How often a SETATTR looks again when the inode changed under it.
-const CONFLICTS_MAX: usize = 8;
+pub(crate) const CONFLICTS_MAX: usize = 8;

@@ -20,6 +20,7 @@ pub const KEPT_TOTAL_MAX: usize = 65_536;
 /// The calls that run or were run.
 pub struct Duplicates<T> {
     kept_per_client: usize,
+    keeps: fn(&T) -> bool,
     state: Mutex<State<T>>,
 }
 
@@ -51,18 +52,18 @@ struct Running<'a, T: Clone> {
 impl<T: Clone> Duplicates<T> {
     /// Keeps no answers, only running calls.
     pub fn running_only() -> Self {
-        Self::keeping(0)
+        Self::keeping(0, |_| false)
     }
 
-    /// Keeps answers too.
-    pub fn with_answers() -> Self {
-        Self::keeping(KEPT_PER_CLIENT_MAX)
+    /// Keeps those answers that `keeps` takes for final.
+    pub fn with_answers(keeps: fn(&T) -> bool) -> Self {
+        Self::keeping(KEPT_PER_CLIENT_MAX, keeps)
     }
 
-    fn keeping(kept_per_client: usize) -> Self {
+    fn keeping(kept_per_client: usize, keeps: fn(&T) -> bool) -> Self {
         let state =
             State { calls: HashMap::new(), clients: HashMap::new(), arrivals: VecDeque::new() };
-        Self { kept_per_client, state: Mutex::new(state) }
+        Self { kept_per_client, keeps, state: Mutex::new(state) }
     }
 
     /// Runs `call` unless it runs or was run already; then its answer is that one's. Without a key
@@ -113,7 +114,7 @@ impl<T: Clone> Running<'_, T> {
         self.answered = true;
         let mut state = self.duplicates.state.lock();
         let kept_max = self.duplicates.kept_per_client;
-        let before = if kept_max == 0 {
+        let before = if !(self.duplicates.keeps)(&answer) {
             state.calls.remove(&self.key)
         } else {
             state.keep(self.key, kept_max);

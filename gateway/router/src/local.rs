@@ -40,6 +40,19 @@ pub enum DataAnswer {
     Refused(Box<volume::Refused>),
 }
 
+impl DataAnswer {
+    /// Whether the same call must get this answer again. "Ask again" is none: whoever does that
+    /// with the same call would be told so for ever.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Wrote(_) | Self::Set(_) => true,
+            Self::Refused(refused) => {
+                !matches!(refused.refusal, Refusal::Busy | Refusal::Conflict | Refusal::Fenced)
+            }
+        }
+    }
+}
+
 /// A file that this appliance owns, as one request sees it.
 pub struct OwnFile {
     pub(crate) inode: Inode,

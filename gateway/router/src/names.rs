@@ -1,5 +1,7 @@
 //! Names at the leader: reads from the catalog, changes through the log.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use catalog::{Answer, Command, Listed, ListedName, Preview, Store};
 use model::permission::{self, Access};
@@ -9,22 +11,48 @@ use model::{
 };
 use volume::{Ask, Attached, Done, Entry, Found, Listing, LookUpName, Page, Refused};
 
+use crate::data::CONFLICTS_MAX;
 use crate::local::{Local, faulted};
 use crate::router::Router;
 
 impl<S: Store> Router<S> {
-    /// An object's attributes, whatever kind it is of.
+    /// The attributes of an object that was just looked at, whatever kind it is of.
     pub(crate) async fn attributes_of(
         &self,
         local: &Local<S>,
         object: ObjectId,
         inode: &Inode,
     ) -> Result<Attributes, Refusal> {
-        let facts = match &inode.kind {
-            InodeKind::File { has_data, .. } => local.objects.facts(object, *has_data).await?,
-            _ => DataFacts::default(),
+        let InodeKind::File { has_data, .. } = inode.kind else {
+            return Ok(inode.attributes(object, DataFacts::default()));
         };
+        let facts = local.objects.facts(object, has_data).await?;
+        // Without a stamp all times are the inode's, and so of its moment.
+        if facts.stamp.is_none() {
+            return Ok(inode.attributes(object, facts));
+        }
+        let (inode, facts) = self.file_now(local, object).await?;
         Ok(inode.attributes(object, facts))
+    }
+
+    /// A file's inode and the facts of its data, of one moment: a ctime of the one must not hide a
+    /// change of the other.
+    pub(crate) async fn file_now(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+    ) -> Result<(Inode, DataFacts), Refusal> {
+        let mut inode = local.inode(object)?;
+        for _ in 0..CONFLICTS_MAX {
+            let InodeKind::File { has_data, .. } = inode.kind else { return Err(Refusal::Stale) };
+            let facts = local.objects.facts(object, has_data).await?;
+            let again = local.inode(object)?;
+            if again.change == inode.change {
+                return Ok((inode, facts));
+            }
+            inode = again;
+        }
+        Err(Refusal::Busy)
     }
 
     /// LOOKUP.
@@ -64,18 +92,21 @@ impl<S: Store> Router<S> {
     }
 
     /// READLINK.
-    pub(crate) fn read_link_of(
+    pub(crate) async fn read_link_of(
         &self,
         ask: &Ask,
         object: ObjectId,
-    ) -> Result<(Bytes, Attributes), Refusal> {
-        let inode = self.local(ask.volume)?.inode(object)?;
-        let attributes = inode.attributes(object, DataFacts::default());
-        match inode.kind {
-            InodeKind::Symlink { target } => Ok((Bytes::from(target), attributes)),
-            // Attributes of a file would need its owner: the reply does without.
-            _ => Err(Refusal::Invalid),
+    ) -> Result<(Bytes, Attributes), Refused> {
+        let local = self.local(ask.volume)?;
+        let inode = local.inode(object)?;
+        if let InodeKind::Symlink { target } = &inode.kind {
+            let attributes = inode.attributes(object, DataFacts::default());
+            return Ok((Bytes::copy_from_slice(target), attributes));
         }
+        let after = self.attributes_of(&local, object, &inode).await.ok();
+        let object = Wcc { before: None, after };
+        let attached = Attached { object, ..Attached::default() };
+        Err(Refused { refusal: Refusal::Invalid, attached })
     }
 
     /// READDIR and READDIRPLUS.
@@ -119,23 +150,63 @@ impl<S: Store> Router<S> {
             *owner = self.parts.appliance;
         }
         let dirs = directories_of(&change);
-        let truncate = truncation(&change);
+        let linked = match change {
+            Change::Link { object, .. } => Some(object),
+            _ => None,
+        };
+        let size = size_of_created(&change);
         match self.enter_change(ask, &local, change).await {
             Ok(changed) => {
                 if changed.removed.is_some() {
                     local.removed.notify_one();
                 }
-                if !changed.created
-                    && let Some(set) = truncate
-                {
-                    // The name was taken by a file: the size is set at its owner, in sequence with
-                    // its writes.
-                    self.set_file(ask, &local, changed.object, set, None).await?;
+                let sized = match size {
+                    Some(set) => self.size_created(ask, &local, &changed, set).await,
+                    None => Ok(None),
+                };
+                match sized {
+                    Ok(sized) => self.done(&local, *changed, dirs, sized).await,
+                    Err(Refused { refusal, attached }) => {
+                        let dir = self.attach(&local, dirs).dir;
+                        Err(Refused { refusal, attached: Attached { dir, ..attached } })
+                    }
                 }
-                self.done(&local, *changed, dirs).await
             }
-            Err(refusal) => Err(Refused { refusal, attached: self.attach(&local, dirs) }),
+            Err(refusal) => {
+                let mut attached = self.attach(&local, dirs);
+                if let Some(object) = linked
+                    && let Ok(inode) = local.inode(object)
+                {
+                    let after = self.attributes_of(&local, object, &inode).await.ok();
+                    attached.object = Wcc { before: None, after };
+                }
+                Err(Refused { refusal, attached })
+            }
         }
+    }
+
+    /// Sets the size that a CREATE asks for at the file's owner, in sequence with its writes. Gives
+    /// the attributes if that changed them.
+    async fn size_created(
+        &self,
+        ask: &Ask,
+        local: &Arc<Local<S>>,
+        changed: &Changed,
+        set: SetAttributes,
+    ) -> Result<Option<Attributes>, Refused> {
+        let object = changed.object;
+        let set = if changed.created {
+            // Whoever comes a second time, after a restart, finds it done.
+            let is_new = local.objects.facts(object, false).await?.stamp.is_none();
+            if set.size == Some(0) || !is_new {
+                return Ok(None);
+            }
+            set
+        } else {
+            // Of an old file only the size is set, as knfsd does.
+            SetAttributes { mtime: SetTime::Keep, ..set }
+        };
+        Ok(self.set_created(ask, local, object, set).await?.after)
     }
 
     /// Runs a change through replay cache, preview and log.
@@ -167,7 +238,17 @@ impl<S: Store> Router<S> {
         match local.catalog.preview(&asked).map_err(faulted)? {
             Preview::Refused(refusal) => Err(refusal),
             Preview::Nothing(changed) => Ok(Some(changed)),
-            Preview::Changes(_) => self.enter(local, Command::Change(asked)).await,
+            Preview::Changes(_) => {
+                let answer = self.enter(local, Command::Change(asked)).await;
+                if let Ok(Some(changed)) = &answer
+                    && let Some(inode) = &changed.inode
+                {
+                    // Data may have changed since the entry got its time: the entry shows all the
+                    // same.
+                    local.objects.raise_ctime(changed.object, inode.times.ctime);
+                }
+                answer
+            }
         }
     }
 
@@ -177,14 +258,16 @@ impl<S: Store> Router<S> {
         local: &Local<S>,
         changed: Changed,
         dirs: Directories,
+        sized: Option<Attributes>,
     ) -> Result<Done, Refused> {
-        let object = match &changed.inode {
+        let object = match (sized, &changed.inode) {
+            (Some(sized), _) => Some(sized),
             // A new file has no data: its owner need not be asked.
-            Some(inode) if changed.created => {
+            (None, Some(inode)) if changed.created => {
                 Some(inode.attributes(changed.object, DataFacts::default()))
             }
-            Some(inode) => self.attributes_of(local, changed.object, inode).await.ok(),
-            None => None,
+            (None, Some(inode)) => self.attributes_of(local, changed.object, inode).await.ok(),
+            (None, None) => None,
         };
         let unchanged = self.attach(local, dirs);
         let dir = changed.dir.map_or(unchanged.dir, wcc);
@@ -242,12 +325,12 @@ fn directories_of(change: &Change) -> Directories {
     }
 }
 
-/// What an UNCHECKED create of a name that is taken does to the file: only its size, as knfsd does.
-fn truncation(change: &Change) -> Option<SetAttributes> {
+/// The size, and the mtime beside it, that an UNCHECKED or GUARDED create asks for.
+fn size_of_created(change: &Change) -> Option<SetAttributes> {
     match change {
-        Change::Create { how: CreateHow::Unchecked(set), .. } if set.size.is_some() => {
-            let mtime = SetTime::Keep;
-            Some(SetAttributes { size: set.size, mtime, ..SetAttributes::default() })
+        Change::Create { how: CreateHow::Unchecked(set) | CreateHow::Guarded(set), .. } => {
+            let SetAttributes { size: size @ Some(_), mtime, .. } = *set else { return None };
+            Some(SetAttributes { size, mtime, ..SetAttributes::default() })
         }
         _ => None,
     }

@@ -33,7 +33,7 @@ impl<S: Store> Ports for Router<S> {
     }
 
     async fn read_link(&self, ask: &Ask, object: ObjectId) -> Result<(Bytes, Attributes), Refused> {
-        Ok(self.read_link_of(ask, object)?)
+        self.read_link_of(ask, object).await
     }
 
     async fn list(&self, ask: &Ask, dir: ObjectId, page: Page) -> Result<Listing, Refused> {

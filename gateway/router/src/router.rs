@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
 use crate::duplicates::Duplicates;
-use crate::local::{Local, News};
+use crate::local::{DataAnswer, Local, News};
 use crate::machines::Machines;
 
 /// What a router is made of.
@@ -163,7 +163,7 @@ impl<S: Store> Router<S> {
             view: self.view,
             news,
             name_calls: Duplicates::running_only(),
-            data_calls: Duplicates::with_answers(),
+            data_calls: Duplicates::with_answers(DataAnswer::is_final),
             removed: Notify::new(),
         });
         let reign = Command::Reign { appliance: self.parts.appliance, view: self.view };

@@ -174,6 +174,31 @@ async fn a_client_that_never_reads_its_replies_stalls_only_itself() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_never_read_their_replies_are_closed_once_others_wait_for_the_room() {
+    let world = World::start_with(Settings {
+        in_flight_bytes_per_connection_max: 4 << 20,
+        in_flight_bytes_max: 8 << 20,
+        ..settings()
+    })
+    .await;
+    let mut first = world.client().await;
+    let root = first.mnt("/demo").await.unwrap();
+    let file = first.create(root, "a").await;
+    first.write(file, 0, Bytes::from(vec![1; 1 << 20])).await;
+    let mut deaf = Vec::new();
+    for _ in 0..4 {
+        let mut client = world.client().await;
+        let calls: Vec<u8> =
+            (0..50).flat_map(|_| client.encode_nfs(&read(file, 1 << 20)).1).collect();
+        client.send(&calls).await;
+        deaf.push(client);
+    }
+    sleep(Duration::from_millis(200)).await;
+    let answered = timeout(Duration::from_secs(10), first.read(file, 0, 1 << 20)).await;
+    assert_eq!(answered.unwrap().data.len(), 1 << 20);
+}
+
 #[tokio::test]
 async fn all_replies_of_a_slow_reader_arrive_in_the_end() {
     let world = World::start_with(Settings {

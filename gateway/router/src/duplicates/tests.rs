@@ -9,7 +9,7 @@ fn key(client: u8, digest: u128) -> Option<RequestKey> {
 
 #[tokio::test]
 async fn a_call_sent_twice_is_run_once_and_both_get_the_answer() {
-    let duplicates = Arc::new(Duplicates::with_answers());
+    let duplicates = Arc::new(Duplicates::with_answers(|_| true));
     let runs = Arc::new(AtomicU32::new(0));
     let (go, wait) = oneshot::channel::<()>();
     let first = tokio::spawn({
@@ -43,7 +43,7 @@ async fn a_call_sent_twice_is_run_once_and_both_get_the_answer() {
 
 #[tokio::test]
 async fn a_call_whose_runner_went_away_is_run_by_the_next() {
-    let duplicates = Duplicates::with_answers();
+    let duplicates = Duplicates::with_answers(|_| true);
     {
         let never = duplicates.once(key(1, 1), std::future::pending::<u32>());
         tokio::pin!(never);
@@ -55,7 +55,7 @@ async fn a_call_whose_runner_went_away_is_run_by_the_next() {
 
 #[tokio::test]
 async fn kept_answers_are_bounded_per_client_and_in_all() {
-    let duplicates = Duplicates::with_answers();
+    let duplicates = Duplicates::with_answers(|_| true);
     for n in 0..2 * KEPT_PER_CLIENT_MAX as u128 {
         duplicates.once(key(1, n), async { n }).await;
     }
@@ -68,4 +68,12 @@ async fn kept_answers_are_bounded_per_client_and_in_all() {
     assert!(state.calls.len() <= KEPT_TOTAL_MAX + 1);
     assert!(state.clients.len() <= KEPT_TOTAL_MAX + 1);
     assert_eq!(state.clients.len(), state.arrivals.len());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_final_is_not_kept() {
+    let duplicates = Duplicates::with_answers(|answer| *answer != "ask again");
+    assert_eq!(duplicates.once(key(1, 1), async { "ask again" }).await, "ask again");
+    assert_eq!(duplicates.once(key(1, 1), async { "done" }).await, "done");
+    assert_eq!(duplicates.once(key(1, 1), async { "done twice" }).await, "done");
 }
