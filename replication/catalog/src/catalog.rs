@@ -3,8 +3,6 @@
 //! Readers see the state between two runs of entries, never the middle of one: a lock is held for
 //! the store's batch and for each read, for microseconds, and never while anything waits.
 
-use std::sync::Arc;
-
 use model::{
     ApplianceId, Asked, Changed, Cookie, Epoch, Index, Inode, InodeKind, Mark, Name, ObjectId,
     ObjectRecord, Refusal, RequestKey, Term, Times, View,
@@ -12,7 +10,6 @@ use model::{
 use ownership::Fence;
 use parking_lot::{Mutex, RwLock};
 
-use crate::cached::Records;
 use crate::command::{Answer, Command, Envelope, LogEntry};
 use crate::fault::CatalogFault;
 use crate::keys::{self, Kind};
@@ -24,7 +21,7 @@ use crate::txn::Txn;
 
 /// The catalog of one volume on one appliance.
 pub struct Catalog<S> {
-    records: Records<S>,
+    store: S,
     /// Held for reading by every read, for writing while a batch becomes visible.
     visible: RwLock<State>,
     /// Held by whoever applies: one at a time.
@@ -55,15 +52,6 @@ pub enum Preview {
     Refused(Refusal),
 }
 
-/// What a look-up found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LookedUp {
-    /// The directory, or what should be one.
-    pub dir: Arc<Inode>,
-    /// Where the name leads, if it is there.
-    pub target: Option<(ObjectId, Arc<Inode>)>,
-}
-
 /// One name of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedName {
@@ -74,14 +62,14 @@ pub struct ListedName {
     /// The name; `.` and `..` are among them.
     pub name: Vec<u8>,
     /// Its inode, if asked for.
-    pub inode: Option<Arc<Inode>>,
+    pub inode: Option<Inode>,
 }
 
 /// A run of a directory's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The directory.
-    pub dir: Arc<Inode>,
+    pub dir: Inode,
     /// The names.
     pub names: Vec<ListedName>,
     /// Whether nothing follows.
@@ -108,8 +96,7 @@ impl<S: Store> Catalog<S> {
             },
         };
         let replay = load_replay(&store)?;
-        let records = Records::new(store);
-        Ok(Self { records, visible: RwLock::new(state), replay: Mutex::new(replay) })
+        Ok(Self { store, visible: RwLock::new(state), replay: Mutex::new(replay) })
     }
 
     /// How far the log was applied.
@@ -135,7 +122,7 @@ impl<S: Store> Catalog<S> {
 
     /// The store below, for a checkpoint's sake and tests.
     pub fn store(&self) -> &S {
-        &self.records.store
+        &self.store
     }
 
     /// Applies committed entries in order and answers each. All of them become visible together.
@@ -144,19 +131,18 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`]: nothing was applied, and nothing more may be.
     pub fn apply(&self, entries: &[LogEntry<'_>]) -> Result<Vec<Answer>, CatalogFault> {
         let mut replay = self.replay.lock();
-        self.records.store.wait_for_room()?;
+        self.store.wait_for_room()?;
         let state = self.visible.read().clone();
         let mut run =
-            Run { txn: Txn::new(&self.records, state), replay: &mut replay, answers: vec![] };
+            Run { txn: Txn::new(&self.store, state), replay: &mut replay, answers: vec![] };
         for entry in entries {
             let answer = run.entry(entry)?;
             run.answers.push((entry.index, answer));
         }
         let Run { txn, answers, .. } = run;
-        let changes = txn.into_changes();
-        let state = changes.state.clone();
+        let (batch, state) = txn.into_batch();
         let mut visible = self.visible.write();
-        self.records.apply(changes)?;
+        self.store.apply(batch)?;
         *visible = state;
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
@@ -167,13 +153,15 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`] if the store fails.
     pub fn preview(&self, asked: &Asked) -> Result<Preview, CatalogFault> {
         let state = self.visible.read();
-        let mut txn = Txn::new(&self.records, state.clone());
+        let mut txn = Txn::new(&self.store, state.clone());
         match plan::plan(&mut txn, asked) {
             Ok(changed) => {
-                if txn.is_unchanged() {
-                    Ok(Preview::Nothing(Box::new(changed)))
-                } else {
+                let (batch, _) = txn.into_batch();
+                // The state record is always in a batch; a change adds more.
+                if batch.into_changes().len() > 1 {
                     Ok(Preview::Changes(Box::new(changed)))
+                } else {
+                    Ok(Preview::Nothing(Box::new(changed)))
                 }
             }
             Err(Stop::Refusal(refusal)) => Ok(Preview::Refused(refusal)),
@@ -188,7 +176,7 @@ impl<S: Store> Catalog<S> {
     pub fn replayed(&self, key: &RequestKey) -> Result<Option<Answer>, CatalogFault> {
         let replay = self.replay.lock();
         let Some(slot) = replay.find(key) else { return Ok(None) };
-        let value = self.records.store.get(&keys::replay(slot.client, slot.index))?;
+        let value = self.store.get(&keys::replay(slot.client, slot.index))?;
         let record = value.map(|v| decode::<ReplayRecord>("answer", v.as_ref())).transpose()?;
         Ok(record.map(|record| record.answer))
     }
@@ -197,23 +185,27 @@ impl<S: Store> Catalog<S> {
     ///
     /// # Errors
     /// [`CatalogFault`] if the store fails.
-    pub fn inode(&self, object: ObjectId) -> Result<Option<Arc<Inode>>, CatalogFault> {
+    pub fn inode(&self, object: ObjectId) -> Result<Option<Inode>, CatalogFault> {
         let _visible = self.visible.read();
-        self.records.inode(object)
+        self.inode_unlocked(object)
     }
 
     /// A directory's inode and where a name in it leads.
     ///
     /// # Errors
     /// [`CatalogFault`] if the store fails.
-    pub fn look_up(&self, dir: ObjectId, name: &Name) -> Result<Option<LookedUp>, CatalogFault> {
-        let _visible = self.visible.read();
-        let Some(inode) = self.records.inode(dir)? else { return Ok(None) };
-        let target = match self.records.name(dir, name)? {
-            Some(found) => self.records.inode(found.object)?.map(|inode| (found.object, inode)),
-            None => None,
-        };
-        Ok(Some(LookedUp { dir: inode, target }))
+    #[expect(clippy::type_complexity, reason = "two optional pairs, named in the sentence above")]
+    pub fn look_up(
+        &self,
+        dir: ObjectId,
+        name: &Name,
+    ) -> Result<Option<(Inode, Option<(ObjectId, Inode)>)>, CatalogFault> {
+        let state = self.visible.read();
+        let txn = Txn::new(&self.store, state.clone());
+        let Some(inode) = txn.inode(dir)? else { return Ok(None) };
+        let Some(found) = txn.name(dir, name)? else { return Ok(Some((inode, None))) };
+        let target = txn.inode(found.object)?.map(|target| (found.object, target));
+        Ok(Some((inode, target)))
     }
 
     /// At most `names_max` names of a directory after `after`; `None` if there is no such
@@ -229,7 +221,7 @@ impl<S: Store> Catalog<S> {
         with_inodes: bool,
     ) -> Result<Option<Listed>, CatalogFault> {
         let _visible = self.visible.read();
-        let Some(inode) = self.records.inode(dir)? else { return Ok(None) };
+        let Some(inode) = self.inode_unlocked(dir)? else { return Ok(None) };
         let InodeKind::Directory { parent, .. } = inode.kind else {
             return Ok(Some(Listed { dir: inode, names: vec![], end: true }));
         };
@@ -244,7 +236,7 @@ impl<S: Store> Catalog<S> {
         let mut end = true;
         let mut broken = None;
         let (from, to) = keys::entries_after(dir, after);
-        self.records.store.scan(&from, &to, &mut |key, value| {
+        self.store.scan(&from, &to, &mut |key, value| {
             if names.len() >= names_max {
                 end = false;
                 return Scan::Stop;
@@ -266,7 +258,7 @@ impl<S: Store> Catalog<S> {
         }
         if with_inodes {
             for listed in &mut names {
-                listed.inode = self.records.inode(listed.object)?;
+                listed.inode = self.inode_unlocked(listed.object)?;
             }
         }
         Ok(Some(Listed { dir: inode, names, end }))
@@ -297,22 +289,18 @@ impl<S: Store> Catalog<S> {
         let mut objects = Vec::new();
         let mut broken = None;
         let (from, to) = keys::all(Kind::Inode);
-        self.records.store.scan(
-            &from,
-            &to,
-            &mut |key, value| match decode::<Inode>("inode", value) {
-                Ok(inode) => {
-                    if let InodeKind::File { has_data: true, .. } = inode.kind {
-                        objects.extend(keys::object_of(key));
-                    }
-                    Scan::Continue
+        self.store.scan(&from, &to, &mut |key, value| match decode::<Inode>("inode", value) {
+            Ok(inode) => {
+                if let InodeKind::File { has_data: true, .. } = inode.kind {
+                    objects.extend(keys::object_of(key));
                 }
-                Err(fault) => {
-                    broken = Some(fault);
-                    Scan::Stop
-                }
-            },
-        )?;
+                Scan::Continue
+            }
+            Err(fault) => {
+                broken = Some(fault);
+                Scan::Stop
+            }
+        })?;
         broken.map_or(Ok(objects), Err)
     }
 
@@ -322,7 +310,7 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`] if that failed: the log must not be cut.
     pub fn checkpoint(&self) -> Result<Index, CatalogFault> {
         let applied = self.visible.read().applied;
-        self.records.store.checkpoint()?;
+        self.store.checkpoint()?;
         Ok(applied)
     }
 
@@ -330,11 +318,16 @@ impl<S: Store> Catalog<S> {
         let _visible = self.visible.read();
         let mut objects = Vec::new();
         let (from, to) = keys::all(kind);
-        self.records.store.scan(&from, &to, &mut |key, _| {
+        self.store.scan(&from, &to, &mut |key, _| {
             objects.extend(keys::object_of(key));
             if objects.len() < objects_max { Scan::Continue } else { Scan::Stop }
         })?;
         Ok(objects)
+    }
+
+    fn inode_unlocked(&self, object: ObjectId) -> Result<Option<Inode>, CatalogFault> {
+        let value = self.store.get(&keys::inode(object))?;
+        value.map(|value| decode("inode", value.as_ref())).transpose()
     }
 }
 

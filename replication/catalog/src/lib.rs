@@ -7,7 +7,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod cached;
 mod catalog;
 mod check;
 mod command;
@@ -23,7 +22,7 @@ mod store;
 mod txn;
 
 pub use self::sled::{SledSettings, SledStore};
-pub use catalog::{Applied, Catalog, Listed, ListedName, LookedUp, Preview};
+pub use catalog::{Applied, Catalog, Listed, ListedName, Preview};
 pub use check::{Report, Violation};
 pub use command::{Answer, Command, Envelope, LogEntry};
 pub use fault::CatalogFault;

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use model::{Cookie, Inode, Name, ObjectId};
 
-use crate::cached::Records;
 use crate::command::Answer;
 use crate::fault::CatalogFault;
 use crate::keys;
@@ -14,7 +13,7 @@ use crate::store::{Batch, Store};
 
 /// An overlay over a store.
 pub struct Txn<'a, S> {
-    below: &'a Records<S>,
+    store: &'a S,
     /// The catalog's one-of-a-kind facts, as of this entry.
     pub state: State,
     inodes: HashMap<ObjectId, Option<Inode>>,
@@ -25,14 +24,9 @@ pub struct Txn<'a, S> {
 
 impl<'a, S: Store> Txn<'a, S> {
     /// Nothing changed yet.
-    pub fn new(below: &'a Records<S>, state: State) -> Self {
+    pub fn new(store: &'a S, state: State) -> Self {
         let (inodes, names) = (HashMap::new(), HashMap::new());
-        Self { below, state, inodes, names, direct: Batch::default() }
-    }
-
-    /// Whether nothing was changed.
-    pub fn is_unchanged(&self) -> bool {
-        self.inodes.is_empty() && self.names.is_empty() && self.direct.is_empty()
+        Self { store, state, inodes, names, direct: Batch::default() }
     }
 
     /// An object's inode.
@@ -40,7 +34,8 @@ impl<'a, S: Store> Txn<'a, S> {
         if let Some(inode) = self.inodes.get(&object) {
             return Ok(inode.clone());
         }
-        Ok(self.below.inode(object)?.map(|inode| Inode::clone(&inode)))
+        let value = self.store.get(&keys::inode(object))?;
+        value.map(|value| decode("inode", value.as_ref())).transpose()
     }
 
     /// Where a name leads.
@@ -50,12 +45,13 @@ impl<'a, S: Store> Txn<'a, S> {
         {
             return Ok(*record);
         }
-        self.below.name(dir, name)
+        let value = self.store.get(&keys::name(dir, name))?;
+        value.map(|value| decode("name", value.as_ref())).transpose()
     }
 
     /// An answer given in an earlier batch.
     pub fn stored_answer(&self, key: &[u8]) -> Result<Option<Answer>, CatalogFault> {
-        let value = self.below.store.get(key)?;
+        let value = self.store.get(key)?;
         let record = value.map(|v| decode::<ReplayRecord>("answer", v.as_ref())).transpose()?;
         Ok(record.map(|record| record.answer))
     }
@@ -102,13 +98,13 @@ impl<'a, S: Store> Txn<'a, S> {
         self.direct.delete(key);
     }
 
-    /// Everything: one batch of the store, and the inodes it changes.
-    pub fn into_changes(self) -> Changes {
+    /// Everything, as one batch of the store.
+    pub fn into_batch(self) -> (Batch, State) {
         let mut batch = self.direct;
-        for (object, inode) in &self.inodes {
+        for (object, inode) in self.inodes {
             match inode {
-                Some(inode) => batch.put(keys::inode(*object), encode(inode)),
-                None => batch.delete(keys::inode(*object)),
+                Some(inode) => batch.put(keys::inode(object), encode(&inode)),
+                None => batch.delete(keys::inode(object)),
             }
         }
         for ((dir, name), record) in self.names {
@@ -118,16 +114,6 @@ impl<'a, S: Store> Txn<'a, S> {
             }
         }
         batch.put(keys::STATE.to_vec(), encode(&self.state));
-        Changes { batch, state: self.state, inodes: self.inodes }
+        (batch, self.state)
     }
-}
-
-/// What a run of entries comes to.
-pub struct Changes {
-    /// For the store.
-    pub batch: Batch,
-    /// The new one-of-a-kind facts.
-    pub state: State,
-    /// For the cache: what each inode is from now on.
-    pub inodes: HashMap<ObjectId, Option<Inode>>,
 }

@@ -83,7 +83,6 @@ pub enum Lie {
     UnlinkMovesNoTime,
     SetuidStays,
     UnstableIsDurable,
-    EverythingIsDurableAtOnce,
 }
 
 /// One thing asked of a volume.
