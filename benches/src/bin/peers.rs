@@ -253,7 +253,7 @@ struct Plan {
 impl Plan {
     fn new(options: &Options) -> Self {
         let (rounds, millis, file_mib, one, many) =
-            if options.quick { (2, 700, 64, 400, 50) } else { (4, 1500, 256, 1500, 300) };
+            if options.quick { (1, 700, 64, 400, 50) } else { (4, 1500, 256, 1500, 300) };
         let duration = options.seconds.map_or(Duration::from_millis(millis), Duration::from_secs);
         Self {
             rounds: options.rounds.unwrap_or(rounds),

@@ -303,9 +303,6 @@ fn lines(all: &[Measured]) -> Vec<Line> {
         let crash = measured.crash.as_ref()?;
         Some(count(crash.applied_before.saturating_sub(crash.reopened.applied)))
     }));
-    lines.push(line("reopen on a full disk, ms", "less", 1, &|measured| {
-        measured.full.as_ref().filter(|full| full.refused.is_none()).map(|full| full.open_millis)
-    }));
     lines
 }
 

@@ -226,14 +226,16 @@ impl<S: Store> Catalog<S> {
             return Ok(Some(Listed { dir: inode, names: vec![], end: true }));
         };
         let mut names = Vec::new();
+        let mut end = true;
         for (cookie, name, object) in
             [(Cookie::DOT, b".".as_slice(), dir), (Cookie::DOT_DOT, b"..", parent)]
         {
             if cookie > after && names.len() < names_max {
                 names.push(ListedName { object, cookie, name: name.into(), inode: None });
+            } else if cookie > after {
+                end = false;
             }
         }
-        let mut end = true;
         let mut broken = None;
         let (from, to) = keys::entries_after(dir, after);
         self.store.scan(&from, &to, &mut |key, value| {

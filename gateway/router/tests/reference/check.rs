@@ -37,9 +37,8 @@ impl Run {
             let (Some(shown), Some(node)) = (shown, self.tree.node(id).cloned()) else { continue };
             let touched = performed.touched.get(&id).copied().unwrap_or_default();
             let before = node.shown;
-            if touched.mode_is_free && performed.made {
-                let node = self.tree.node_mut(id);
-                (node.mode, node.uid, node.gid) = (shown.mode, node.uid, node.gid);
+            if touched.mode_is_free {
+                self.tree.node_mut(id).mode = shown.mode;
             }
             self.check_node(id, &shown)?;
             let is_new = performed.made && performed.node == Some(id);
@@ -139,11 +138,7 @@ impl Run {
         }
     }
 
-    pub fn check_names(
-        &self,
-        dir: NodeId,
-        names: &[(Vec<u8>, ObjectId)],
-    ) -> Result<(), Mismatch> {
+    pub fn check_names(&self, dir: NodeId, names: &[(Vec<u8>, ObjectId)]) -> Result<(), Mismatch> {
         let wanted = self.tree.names(dir).expect("judged to be a directory");
         let mut wanted: Vec<(Vec<u8>, ObjectId)> =
             wanted.iter().map(|(name, node)| (name.clone(), self.object(*node))).collect();
@@ -262,9 +257,7 @@ fn times(shown: &Attributes, before: Shown, touched: Touched, ran: Ran) -> bool 
         Moved::Perhaps => shown.ctime == before.ctime || ctime_moved,
         Moved::To(_) => unreachable!("nobody sets a ctime"),
     };
-    let is_now = |time: Timestamp| {
-        time <= shown.ctime && (time >= ran.from || time > before.ctime)
-    };
+    let is_now = |time: Timestamp| time <= shown.ctime && (time >= ran.from || time > before.ctime);
     let moved = |time: Timestamp, before: Timestamp, moved: Moved| match moved {
         Moved::Kept => time == before,
         Moved::Now => is_now(time),

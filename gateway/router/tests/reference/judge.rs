@@ -66,7 +66,8 @@ impl Tree {
                     .must(target.len() > 4095, &[Refusal::NameTooLong])
             }
             Operation::Node { dir, name, node, .. } => {
-                let device = matches!(node, NodeKind::CharacterDevice(_) | NodeKind::BlockDevice(_));
+                let device =
+                    matches!(node, NodeKind::CharacterDevice(_) | NodeKind::BlockDevice(_));
                 let denied = device && !who.is_root();
                 self.judge_new(who, *dir, name).must(denied, &[Refusal::NotPermitted])
             }
@@ -216,9 +217,11 @@ impl Tree {
         (from_dir, from): (NodeId, &[u8]),
         (to_dir, to): (NodeId, &[u8]),
     ) -> Judgement {
-        let both = self
-            .judge_dir(who, from_dir, Want::Search)
-            .and(self.judge_dir(who, to_dir, Want::Search));
+        let both = self.judge_dir(who, from_dir, Want::Search).and(self.judge_dir(
+            who,
+            to_dir,
+            Want::Search,
+        ));
         let found = self.look_up(from_dir, from);
         let search = both.allows_success();
         let both = both.must(search && found.is_none(), &[Refusal::NotFound]);
@@ -267,10 +270,7 @@ impl Tree {
         let mut judgement = judgement
             .must(guard == Guard::Wrong, &[Refusal::NotSync])
             .must(set.mode.is_some() && !owns, &[Refusal::NotPermitted])
-            .must(
-                set.uid.is_some() && !keeps_uid && !who.is_root(),
-                &[Refusal::NotPermitted],
-            )
+            .must(set.uid.is_some() && !keeps_uid && !who.is_root(), &[Refusal::NotPermitted])
             .must(set.gid.is_some_and(|gid| !to_own_group(gid)), &[Refusal::NotPermitted]);
         for time in [set.atime, set.mtime] {
             let denied = [Refusal::Access, Refusal::NotPermitted];

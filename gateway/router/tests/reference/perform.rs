@@ -27,7 +27,7 @@ pub struct Touched {
     pub atime: Moved,
     pub mtime: Moved,
     pub ctime: Moved,
-    /// Bits of the mode, owner and group are for the appliance to say.
+    /// The bits of the mode are for the appliance to say.
     pub mode_is_free: bool,
 }
 
@@ -49,6 +49,15 @@ pub struct Performed {
     pub touched: BTreeMap<NodeId, Touched>,
 }
 
+impl Performed {
+    /// Nobody has said which mode the node is made with.
+    fn free_mode(&mut self) {
+        if let Some(touched) = self.node.and_then(|node| self.touched.get_mut(&node)) {
+            touched.mode_is_free = true;
+        }
+    }
+}
+
 impl Tree {
     /// Does what was judged to be allowed.
     pub fn perform(&mut self, who: &Identity, operation: &Operation) -> Performed {
@@ -63,7 +72,7 @@ impl Tree {
                 let kind = Kind::Symlink(target.clone());
                 let mut done = self.make(who, *dir, name, kind, &SetAttributes::default());
                 // Nothing ever asks a symlink for its mode.
-                done.touched.values_mut().for_each(|touched| touched.mode_is_free = true);
+                done.free_mode();
                 return done;
             }
             Operation::Node { dir, name, node, set } => {
@@ -124,7 +133,7 @@ impl Tree {
             self.resize(node, size);
         }
         if exclusive.is_some() {
-            done.touched.values_mut().for_each(|touched| touched.mode_is_free = true);
+            done.free_mode();
         }
         done
     }

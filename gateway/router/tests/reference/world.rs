@@ -14,7 +14,9 @@ use consensus::{
 };
 use extents::simulated::SimulatedDisk;
 use extents::{Ballast, Disk, Objects, Settings, Sink, Space};
-use model::{ApplianceId, Clock, Entropy, GroupId, Index, RootDirectory, Term, Timestamp, VolumeId};
+use model::{
+    ApplianceId, Clock, Entropy, GroupId, Index, RootDirectory, Term, Timestamp, VolumeId,
+};
 use router::{Components, Machines, OpenedVolume, Router, StartFault, VolumeFactory};
 use tokio::runtime::Runtime;
 
@@ -107,8 +109,7 @@ impl World {
         });
         let log = Driver::spawn(groups, apply, clock.clone(), on_fatal).expect("threads start");
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let space =
-            Arc::new(Space::new("/".into(), disk.clone(), clock.clone(), Ballast::None));
+        let space = Arc::new(Space::new("/".into(), disk.clone(), clock.clone(), Ballast::None));
         let factory = Arc::new(Factory {
             meta: self.meta.clone(),
             disk,
@@ -213,14 +214,11 @@ impl VolumeFactory<KeptStore> for Factory {
     ) -> Result<OpenedVolume<KeptStore>, StartFault> {
         assert_eq!(volume, VOLUME, "there is one volume");
         // So few that files are closed and forgotten all the time.
-        let settings =
-            Settings { dir: DATA.into(), open_files_max: 4, known_objects_max: 8 };
+        let settings = Settings { dir: DATA.into(), open_files_max: 4, known_objects_max: 8 };
         let (disk, space) = (self.disk.clone(), self.space.clone());
         let objects = Objects::open(settings, disk, space, sink, self.clock.clone());
-        let objects = objects.map_err(|fault| StartFault::Path {
-            path: DATA.into(),
-            reason: fault.to_string(),
-        })?;
+        let objects = objects
+            .map_err(|fault| StartFault::Path { path: DATA.into(), reason: fault.to_string() })?;
         Ok(OpenedVolume { store: self.meta.clone(), objects })
     }
 
