@@ -64,7 +64,11 @@ impl<S: Store> Router<S> {
         let verifier = self.verifier(ask.volume);
         let seen = self.own_file(local, object).await?;
         self.may_change(ask, local, object, &seen).await?;
-        let dropped = self.drop_privileges(ask, local, object, &seen).await?;
+        // A write of nothing has no effect at all (POSIX write).
+        let dropped = match span.is_empty() {
+            true => None,
+            false => self.drop_privileges(ask, local, object, &seen).await?,
+        };
         let file = dropped.as_ref().unwrap_or(&seen);
         let stamping = local.stamping(file, self.parts.clock.wall());
         let written = local

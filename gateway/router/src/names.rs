@@ -6,8 +6,8 @@ use bytes::Bytes;
 use catalog::{Answer, Command, Listed, ListedName, Preview, Store};
 use model::permission::{self, Access};
 use model::{
-    Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange, Inode, InodeKind, ObjectId,
-    Refusal, SetAttributes, SetTime, Wcc, WccBefore,
+    Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange, Identity, Inode, InodeKind,
+    ObjectId, Refusal, SetAttributes, SetTime, Wcc, WccBefore,
 };
 use volume::{Ask, Attached, Done, Entry, Found, Listing, LookUpName, Page, Refused};
 
@@ -195,18 +195,19 @@ impl<S: Store> Router<S> {
         set: SetAttributes,
     ) -> Result<Option<Attributes>, Refused> {
         let object = changed.object;
-        let set = if changed.created {
-            // Whoever comes a second time, after a restart, finds it done.
-            let is_new = local.objects.facts(object, false).await?.stamp.is_none();
-            if set.size == Some(0) || !is_new {
-                return Ok(None);
-            }
-            set
-        } else {
+        if !changed.created {
             // Of an old file only the size is set, as knfsd does.
-            SetAttributes { mtime: SetTime::Keep, ..set }
-        };
-        Ok(self.set_created(ask, local, object, set).await?.after)
+            let set = SetAttributes { mtime: SetTime::Keep, ..set };
+            return Ok(self.set_created(ask, local, object, set).await?.after);
+        }
+        // Whoever comes a second time, after a restart, finds it done.
+        let is_new = local.objects.facts(object, false).await?.stamp.is_none();
+        if set.size == Some(0) || !is_new {
+            return Ok(None);
+        }
+        // It is part of the making: no question of permission, nor of setuid bits just asked for.
+        let maker = Ask { identity: Identity::root(), ..ask.clone() };
+        Ok(self.set_created(&maker, local, object, set).await?.after)
     }
 
     /// Runs a change through replay cache, preview and log.

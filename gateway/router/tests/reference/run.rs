@@ -2,7 +2,6 @@
 //! compared after each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use bytes::Bytes;
 use model::{
@@ -86,7 +85,8 @@ impl Run {
         });
         gone.map_err(|Mismatch(what)| {
             let from = self.history.len().saturating_sub(HISTORY_SHOWN);
-            format!("{}\n{what}", self.history[from..].join("\n"))
+            let lines: Vec<String> = self.history[from..].iter().map(|line| short(line)).collect();
+            format!("{}\n{}", lines.join("\n"), short(&what))
         })
     }
 
@@ -212,10 +212,6 @@ impl Run {
         self.history.push(format!("{end:?}"));
         self.world.end(end, &mut self.random);
         *self.counts.entry(format!("{end:?}")).or_default() += 1;
-        if self.random.once_in(3) {
-            self.world.clock.set_back(Duration::from_secs(3600));
-            self.history.push("the clock is set back by an hour".to_owned());
-        }
         let pace = pace(&mut self.random);
         if let Err(fault) = self.world.start(end == End::Clean, pace) {
             return Err(mismatch(format!("it does not start: {fault}")));
@@ -510,6 +506,26 @@ fn named(name: &[u8]) -> Name {
 fn span(offset: usize, len: usize) -> Span {
     Span::new(offset as u64, len as u64).expect("files of the model are small")
 }
+
+/// Without the middle of long lists of bytes.
+fn short(line: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = line;
+    while let Some(open) = rest.find('[') {
+        let (before, list) = rest.split_at(open);
+        let close = list.find(']').unwrap_or(list.len());
+        shown.push_str(before);
+        shown.push_str(&list[..close.min(BYTES_SHOWN)]);
+        if close > BYTES_SHOWN {
+            shown.push('…');
+        }
+        rest = &list[close..];
+    }
+    shown + rest
+}
+
+/// How much of a list of bytes is shown.
+const BYTES_SHOWN: usize = 24;
 
 /// How many operations a failure shows.
 const HISTORY_SHOWN: usize = 25;

@@ -307,12 +307,6 @@ impl Ticking {
     fn new() -> Self {
         Self { wall_nanos: AtomicU64::new(1_700_000_000 * 1_000_000_000), looks: AtomicU64::new(0) }
     }
-
-    /// Somebody sets the machine's clock back.
-    pub fn set_back(&self, by: Duration) {
-        let nanos = u64::try_from(by.as_nanos()).expect("a short time");
-        self.wall_nanos.fetch_sub(nanos, Ordering::SeqCst);
-    }
 }
 
 impl Clock for Ticking {

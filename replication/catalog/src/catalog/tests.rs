@@ -221,6 +221,25 @@ fn the_sticky_bit_keeps_strangers_from_taking_names() {
 }
 
 #[test]
+fn a_listing_of_one_entry_at_a_time_ends_with_the_last() {
+    let mut world = World::new();
+    for files in [0, 1] {
+        let mut listed = vec![];
+        let mut after = Cookie::START;
+        loop {
+            let page = world.catalog.list(ROOT, after, 1, false).unwrap().unwrap();
+            listed.extend(page.names.iter().map(|entry| entry.name.clone()));
+            after = page.names.last().unwrap().cookie;
+            if page.end {
+                break;
+            }
+        }
+        assert_eq!(listed.len(), 2 + files, "{listed:?}");
+        world.create(ROOT, "file");
+    }
+}
+
+#[test]
 fn a_listing_goes_on_where_it_was_whatever_happened_meanwhile() {
     let mut world = World::new();
     for n in 0..10 {
