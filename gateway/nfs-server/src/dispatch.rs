@@ -13,7 +13,9 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use nfs_wire::nfs3::{self, Args, Fail, Nfsstat3, Outcome, Procedure, WccData, WriteOk};
 use nfs_wire::rpc::{self, AuthStat, BadArgs};
-use nfs_wire::{BadCall, Body, Call, Credential, Encoded, Framing, Malformed, Refusal, Xid, mount};
+use nfs_wire::{
+    BadCall, Body, Call, Credential, Encoded, Framing, Malformed, Refusal, Xid, mount, nlm,
+};
 use volume::{Caller, Ports, UnixCredential};
 
 use crate::connection::Peer;
@@ -47,6 +49,7 @@ enum Work {
     Null,
     Nfs(Args),
     Mount(mount::Args),
+    Nlm(nlm::Args),
     /// A WRITE whose two lengths differ: no garbage to RFC 1813, but INVAL.
     ContradictoryWrite,
 }
@@ -60,7 +63,7 @@ impl Request {
             Work::Nfs(Args::Readdirplus(args)) => args.maxcount.min(LISTING_BYTES_MAX) as usize,
             Work::Nfs(Args::Readlink(_)) => nfs3::PATH_DECODE_BYTES_MAX,
             Work::Mount(_) => MOUNT_REPLY_BYTES_USUAL,
-            Work::Nfs(_) | Work::Null | Work::ContradictoryWrite => 0,
+            Work::Nfs(_) | Work::Nlm(_) | Work::Null | Work::ContradictoryWrite => 0,
         };
         REPLY_HEAD_BYTES_MAX + payload
     }
@@ -112,8 +115,14 @@ fn decode(call: &Call, framing: Framing) -> Result<Work, Refusal> {
                 Err(bad) => Err(bad.refusal()),
             }
         }
-        // Among them NFSACL and NLM, which clients ask for and do without if told so at once, and
-        // NFS over UDP.
+        (nlm::PROGRAM, Framing::Record) => {
+            offered(call.version, nlm::VERSION)?;
+            nlm::Args::decode(call.procedure, &call.args)
+                .map(Work::Nlm)
+                .map_err(|bad| bad.refusal())
+        }
+        // Among them NFSACL, which clients ask for and do without if told so at once, and NFS over
+        // UDP.
         _ => Err(Refusal::ProgUnavail),
     }
 }
@@ -163,6 +172,8 @@ pub(crate) async fn answer<P: Ports>(shared: &Shared<P>, request: Request) -> En
     match work {
         Work::Null => accept(xid, framing, &()),
         Work::Nfs(args) => nfs(&door, &reply, args).await,
+        // No locks yet, and nothing of the program but the word for that.
+        Work::Nlm(args) => accept(xid, framing, &args.without_locks()),
         Work::Mount(args) => accept(xid, framing, &door.mount_call(&shared.mounts, args).await),
         Work::ContradictoryWrite => {
             let invalid: Answer<WriteOk, WccData> = Err(Stop::Fail(Fail::from(Nfsstat3::Inval)));

@@ -9,7 +9,8 @@
 //! lock is held across an await.
 //!
 //! Absent on purpose: who owns or leads, how an object is stored, permission (the ports and the
-//! `volume` crate decide), locks (NLM), ACLs, NFS versions other than 3.
+//! `volume` crate decide), locks (NLM is answered only to refuse them), ACLs, NFS versions
+//! other than 3.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,8 +1,8 @@
 //! Tells clients our ports: with a responder of our own, or by registering with the rpcbind that
 //! runs on this machine already.
 //!
-//! Invariant: only what is served is listed. NFSACL and NLM are not, so clients do without at
-//! once instead of waiting for an answer.
+//! Invariant: only what is served is listed. NFSACL is not, so clients do without at once. NLM is,
+//! because lockd would wait for ever for a program that is not there: we say that there are no locks.
 
 use std::io::{ErrorKind, Result as IoResult};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,5 +1,5 @@
 //! The wire codec of the NFS door: ONC RPC (RFC 5531) with record marking, AUTH_NONE and
-//! AUTH_SYS; NFS v3 and MOUNT v3 (RFC 1813); portmap v2 and rpcbind v3 and v4 (RFC 1833).
+//! AUTH_SYS; NFS v3 and MOUNT v3 (RFC 1813); NLM v4 as far as refusing goes; portmap v2 and rpcbind v3 and v4 (RFC 1833).
 //!
 //! Every protocol is here from both ends: what the appliance decodes a client can encode, and the
 //! other way round, so that each type has a round trip and a load generator has a fast client.
@@ -19,6 +19,7 @@
 pub mod message;
 pub mod mount;
 pub mod nfs3;
+pub mod nlm;
 pub mod record;
 pub mod rpc;
 pub mod rpcbind;

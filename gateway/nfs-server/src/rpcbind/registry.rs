@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nfs_wire::rpcbind::{Mapping, Netid, Rpcb, RpcbEntry, Text, universal_address};
-use nfs_wire::{mount, nfs3, rpcbind};
+use nfs_wire::{mount, nfs3, nlm, rpcbind};
 use parking_lot::Mutex;
 
 /// A program in one version over one transport.
@@ -179,6 +179,7 @@ pub(super) fn nfs_services(addresses: &[SocketAddr]) -> Vec<Service> {
     let mut services = Vec::new();
     for (tcp, udp, address) in addresses.iter().flat_map(|address| transports(*address)) {
         services.push(Service::ours(nfs3::PROGRAM, nfs3::VERSION, tcp, address));
+        services.push(Service::ours(nlm::PROGRAM, nlm::VERSION, tcp, address));
         services.push(Service::ours(mount::PROGRAM, mount::VERSION, tcp, address));
         services.push(Service::ours(mount::PROGRAM, mount::VERSION, udp, address));
     }

@@ -3,7 +3,7 @@ use nfs_wire::nfs3::{
     self, Args, CreateHow, FileHandle, MknodData, Nfsstat3, Reply, Sattr3, StableHow,
 };
 use nfs_wire::rpc::{AuthFlavor, AuthStat, AuthSys, Gids};
-use nfs_wire::{Credential, Refusal, mount};
+use nfs_wire::{Credential, Refusal, mount, nlm};
 
 use tokio::time::sleep;
 
@@ -70,11 +70,29 @@ async fn other_versions_programs_and_procedures_are_refused_with_the_word_for_it
     assert_eq!(client.null(nfs3::PROGRAM, 2).await, only_3);
     assert_eq!(client.null(mount::PROGRAM, 1).await, only_3);
     const NFSACL: u32 = 100_227;
-    const NLM: u32 = 100_021;
     assert_eq!(client.null(NFSACL, 3).await, Err(Refusal::ProgUnavail));
-    assert_eq!(client.null(NLM, 4).await, Err(Refusal::ProgUnavail));
+    let only_4 = Err(Refusal::ProgMismatch { low: 4, high: 4 });
+    assert_eq!(client.null(nlm::PROGRAM, 3).await, only_4);
     assert_eq!(client.raw((nfs3::PROGRAM, 3, 22), &()).await, Err(Refusal::ProcUnavail));
     assert_eq!(client.raw((nfs3::PROGRAM, 3, 1), &()).await, Err(Refusal::GarbageArgs));
+}
+
+#[tokio::test]
+async fn a_lock_is_denied_in_the_words_of_the_lock_manager() {
+    let (_world, mut client, _) = demo().await;
+    let cookie = Bytes::from_static(b"mine");
+    for (procedure, stat) in [
+        (nlm::Procedure::Test, nlm::Nlm4Stat::DeniedNoLocks),
+        (nlm::Procedure::Lock, nlm::Nlm4Stat::DeniedNoLocks),
+        (nlm::Procedure::Cancel, nlm::Nlm4Stat::Granted),
+        (nlm::Procedure::Unlock, nlm::Nlm4Stat::Granted),
+    ] {
+        let args = nlm::Args { procedure, cookie: cookie.clone() };
+        let program = (nlm::PROGRAM, nlm::VERSION, procedure.code());
+        let results = client.raw(program, &args).await.unwrap();
+        let said = nlm::Reply::decode(procedure, &results);
+        assert_eq!(said, Ok(nlm::Reply::Stat { cookie: cookie.clone(), stat }));
+    }
 }
 
 #[tokio::test]

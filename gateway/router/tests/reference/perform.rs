@@ -70,10 +70,9 @@ impl Tree {
             }
             Operation::Symlink { dir, name, target } => {
                 let kind = Kind::Symlink(target.clone());
-                let mut done = self.make(who, *dir, name, kind, &SetAttributes::default());
-                // Nothing ever asks a symlink for its mode.
-                done.free_mode();
-                return done;
+                // As on Linux, whatever was asked for.
+                let set = SetAttributes { mode: Some(0o777), ..SetAttributes::default() };
+                return self.make(who, *dir, name, kind, &set);
             }
             Operation::Node { dir, name, node, set } => {
                 let kind = match node {

@@ -235,7 +235,7 @@ fn a_listing_of_one_entry_at_a_time_ends_with_the_last() {
             }
         }
         assert_eq!(listed.len(), 2 + files, "{listed:?}");
-        world.create(ROOT, "file");
+        world.create(ROOT, &format!("file {files}"));
     }
 }
 
