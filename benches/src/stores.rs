@@ -5,32 +5,32 @@
 //! before the last checkpoint. Where a store offers more, it is not asked for.
 
 pub mod commands;
-mod fjall;
 mod redb;
+mod sled;
 pub mod tasks;
 
 use std::path::Path;
 use std::str::FromStr;
 
-use catalog::{SledSettings, SledStore, Store, StoreFault};
+use catalog::{FjallSettings, FjallStore, Store, StoreFault};
 
-pub use self::fjall::FjallStore;
 pub use self::redb::RedbStore;
+pub use self::sled::{SledSettings, SledStore};
 
 /// Which store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// What the appliance uses.
-    Sled,
+    /// What the appliance uses: a log-structured merge tree.
+    Fjall,
     /// A copy-on-write B-tree in one file.
     Redb,
-    /// A log-structured merge tree.
-    Fjall,
+    /// A log-structured B-link tree.
+    Sled,
 }
 
 impl Kind {
     /// All of them, ours first.
-    pub const ALL: [Self; 3] = [Self::Sled, Self::Redb, Self::Fjall];
+    pub const ALL: [Self; 3] = [Self::Fjall, Self::Redb, Self::Sled];
 
     /// As the table calls it.
     #[must_use]
@@ -67,10 +67,10 @@ impl Kind {
         match self {
             Self::Sled => task.run(|| SledStore::open(SledSettings::in_dir(dir.to_owned()))),
             Self::Redb => task.run(|| RedbStore::open(dir, CACHE_BYTES)),
-            Self::Fjall => task.run(|| FjallStore::open(dir, CACHE_BYTES)),
+            Self::Fjall => task.run(|| FjallStore::open(FjallSettings::in_dir(dir.to_owned()))),
         }
     }
 }
 
-/// What the appliance gives to sled.
+/// What the appliance gives to its store.
 const CACHE_BYTES: usize = 48 << 20;

@@ -1,4 +1,4 @@
-//! The catalog on sled beside redb and fjall, through the same seam, on BTRFS, as a table.
+//! The catalog on fjall beside redb and sled, through the same seam, on BTRFS, as a table.
 
 #![allow(clippy::disallowed_methods, reason = "a measurement waits")]
 
@@ -242,7 +242,7 @@ struct Line {
 fn render(all: &[Measured]) -> String {
     let mut head = vec!["on BTRFS, through catalog::Store".to_owned(), "better".to_owned()];
     head.extend(all.iter().map(|measured| measured.store.to_owned()));
-    head.extend(all.iter().skip(1).map(|measured| format!("{}/sled", measured.store)));
+    head.extend(all.iter().skip(1).map(|measured| format!("{}/fjall", measured.store)));
     let mut cells = vec![head];
     cells.extend(lines(all).iter().map(cells_of));
     let mut text = align(&cells);
@@ -313,12 +313,12 @@ fn cells_of(line: &Line) -> Vec<String> {
     };
     let mut cells = vec![line.what.clone(), line.better.to_owned()];
     cells.extend(line.figures.iter().map(|figure| shown(*figure, decimals)));
-    let sled = line.figures.first().copied().flatten();
+    let fjall = line.figures.first().copied().flatten();
     cells.extend(
         line.figures
             .iter()
             .skip(1)
-            .map(|figure| shown(figure.zip(sled).map(|(figure, sled)| figure / sled), 2)),
+            .map(|figure| shown(figure.zip(fjall).map(|(figure, fjall)| figure / fjall), 2)),
     );
     cells
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use catalog::{FleetCatalog, SledSettings, SledStore};
+use catalog::{FjallSettings, FjallStore, FleetCatalog};
 use consensus::{Driver, EngineLog, Groups};
 use extents::{Ballast, Disk, LinuxDisk, Objects, Sink, Space};
 use model::{ApplianceId, Clock, Entropy, RootDirectory, Timestamp, VolumeId};
@@ -18,7 +18,7 @@ use volume::Ports;
 /// A router and its one volume.
 pub struct Stack {
     /// Answers what is asked of the volume.
-    pub router: Arc<Router<SledStore>>,
+    pub router: Arc<Router<FjallStore>>,
     /// The volume.
     pub volume: VolumeId,
 }
@@ -39,7 +39,7 @@ impl Stack {
     }
 }
 
-fn open(root: &Path) -> Result<Arc<Router<SledStore>>, String> {
+fn open(root: &Path) -> Result<Arc<Router<FjallStore>>, String> {
     let (meta, log) = (root.join("fleet"), root.join("log"));
     for dir in [&meta, &log] {
         std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
@@ -52,7 +52,7 @@ fn open(root: &Path) -> Result<Arc<Router<SledStore>>, String> {
     space.tend().map_err(|e| e.to_string())?;
     let log = Arc::new(EngineLog::open(&log).map_err(|e| e.to_string())?);
     let groups = Groups::new(APPLIANCE, log, entropy.clone());
-    let store = SledStore::open(SledSettings::in_dir(meta)).map_err(|e| e.to_string())?;
+    let store = FjallStore::open(FjallSettings::in_dir(meta)).map_err(|e| e.to_string())?;
     let fleet = FleetCatalog::open(store, APPLIANCE).map_err(|e| e.to_string())?;
     let machines = Machines::new(fleet);
     let on_fatal = Box::new(|fatal: consensus::Fatal| panic!("{fatal}"));
@@ -81,17 +81,17 @@ struct Folders {
     clock: Arc<dyn Clock>,
 }
 
-impl VolumeFactory<SledStore> for Folders {
+impl VolumeFactory<FjallStore> for Folders {
     fn open(
         &self,
         _volume: VolumeId,
         sink: Arc<dyn Sink>,
-    ) -> Result<OpenedVolume<SledStore>, StartFault> {
+    ) -> Result<OpenedVolume<FjallStore>, StartFault> {
         let (meta, data) = (self.root.join("meta"), self.root.join("data"));
         let fault =
             |e: io::Error| StartFault::Path { path: self.root.clone(), reason: e.to_string() };
         std::fs::create_dir_all(&data).map_err(fault)?;
-        let store = SledStore::open(SledSettings::in_dir(meta));
+        let store = FjallStore::open(FjallSettings::in_dir(meta));
         let store = store.map_err(catalog::CatalogFault::from)?;
         let settings = extents::Settings {
             dir: data,

@@ -7,7 +7,7 @@ use admin::{
     CheckView, CreateVolume, DiskView, ExportView, FaultView, Operator, Problem, ProblemKind,
     StatusView, VolumeView,
 };
-use catalog::SledStore;
+use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;
 use model::{ApplianceId, Clock, ExportRule, ObjectId, RootDirectory};
 use ownership::FleetRefusal;
@@ -16,7 +16,7 @@ use router::{OperatorRefusal, Router, VolumeStatus};
 /// Everything the API needs of the running appliance.
 pub struct FleetOperator {
     /// The router.
-    pub router: Arc<Router<SledStore>>,
+    pub router: Arc<Router<FjallStore>>,
     /// What people call it.
     pub name: String,
     /// Its number.

@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use catalog::{SledSettings, SledStore};
+use catalog::{FjallSettings, FjallStore};
 use extents::{Disk, Objects, Sink, Space};
 use model::{ApplianceId, Clock, Entropy, VolumeId};
 use router::{OpenedVolume, StartFault, VolumeFactory};
@@ -193,20 +193,20 @@ impl VolumeFolders {
     }
 }
 
-impl VolumeFactory<SledStore> for VolumeFolders {
+impl VolumeFactory<FjallStore> for VolumeFolders {
     fn open(
         &self,
         volume: VolumeId,
         sink: Arc<dyn Sink>,
-    ) -> Result<OpenedVolume<SledStore>, StartFault> {
+    ) -> Result<OpenedVolume<FjallStore>, StartFault> {
         let dir = self.dir(volume);
         let fault = |e: io::Error| StartFault::Path { path: dir.clone(), reason: e.to_string() };
         self.make(&dir).map_err(fault)?;
-        let settings = SledSettings {
+        let settings = FjallSettings {
             cache_bytes: self.meta_cache_bytes,
-            ..SledSettings::in_dir(dir.join("meta"))
+            ..FjallSettings::in_dir(dir.join("meta"))
         };
-        let store = SledStore::open(settings).map_err(catalog::CatalogFault::from)?;
+        let store = FjallStore::open(settings).map_err(catalog::CatalogFault::from)?;
         let settings = extents::Settings {
             dir: dir.join("data"),
             open_files_max: self.open_files_max,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use catalog::{FleetCatalog, SledSettings, SledStore};
+use catalog::{FjallSettings, FjallStore, FleetCatalog};
 use consensus::{Driver, EngineLog, Fatal, Groups};
 use extents::{Ballast, Disk, LinuxDisk, Space};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -59,7 +59,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
 /// Opens the doors, and closes them again when it is time.
 async fn serve_until_told_to_stop(
     config: &Config,
-    router: &Arc<Router<SledStore>>,
+    router: &Arc<Router<FjallStore>>,
     appliance: ApplianceId,
     clock: Arc<dyn Clock>,
     metrics: PrometheusHandle,
@@ -96,7 +96,7 @@ async fn serve_until_told_to_stop(
     Ok(())
 }
 
-type Opened = (Root, Arc<Router<SledStore>>, ApplianceId);
+type Opened = (Root, Arc<Router<FjallStore>>, ApplianceId);
 
 /// Opens everything below the doors. Blocks.
 fn open(
@@ -117,9 +117,12 @@ fn open(
     }
     let log = Arc::new(EngineLog::open(&root.log_dir()).map_err(|e| e.to_string())?);
     let groups = Groups::new(appliance, log, entropy.clone());
-    let store =
-        SledSettings { cache_bytes: FLEET_CACHE_BYTES, ..SledSettings::in_dir(root.fleet_dir()) };
-    let store = SledStore::open(store).map_err(|e| e.to_string())?;
+    let store = FjallSettings {
+        cache_bytes: FLEET_CACHE_BYTES,
+        memtable_bytes_max: FLEET_MEMTABLE_BYTES_MAX,
+        ..FjallSettings::in_dir(root.fleet_dir())
+    };
+    let store = FjallStore::open(store).map_err(|e| e.to_string())?;
     let fleet = FleetCatalog::open(store, appliance).map_err(|e| e.to_string())?;
     let machines = Machines::new(fleet);
     let on_fatal = Box::new(|fatal| end_process(&fatal));
@@ -140,7 +143,7 @@ fn open(
 }
 
 /// Makes the volumes that the configuration names and the fleet does not have.
-async fn make_volumes(router: &Arc<Router<SledStore>>, config: &Config) -> Result<(), String> {
+async fn make_volumes(router: &Arc<Router<FjallStore>>, config: &Config) -> Result<(), String> {
     for volume in &config.volumes {
         if router.fleet().volumes().iter().any(|info| info.name == volume.name) {
             continue;
@@ -185,7 +188,7 @@ fn end_process(fatal: &Fatal) {
     std::process::abort();
 }
 
-/// Backing files, connections, sled and log files together.
+/// Backing files, connections, tables and log files together.
 fn raise_open_files_limit(open_files_max: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -204,3 +207,4 @@ const OPEN_FILES_BESIDE: u64 = 8192;
 /// Disk operations under way at once; BTRFS gains little beyond a few dozen.
 const BLOCKING_THREADS_MAX: usize = 64;
 const FLEET_CACHE_BYTES: u64 = 4 << 20;
+const FLEET_MEMTABLE_BYTES_MAX: u64 = 1 << 20;

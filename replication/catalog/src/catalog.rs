@@ -131,7 +131,6 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`]: nothing was applied, and nothing more may be.
     pub fn apply(&self, entries: &[LogEntry<'_>]) -> Result<Vec<Answer>, CatalogFault> {
         let mut replay = self.replay.lock();
-        self.store.wait_for_room()?;
         let state = self.visible.read().clone();
         let mut run =
             Run { txn: Txn::new(&self.store, state), replay: &mut replay, answers: vec![] };

@@ -86,7 +86,6 @@ impl<S: Store> FleetCatalog<S> {
         }
         let mut batch = Batch::default();
         batch.put(KEY.to_vec(), encode(&state));
-        self.store.wait_for_room()?;
         let mut visible = self.state.write();
         self.store.apply(batch)?;
         *visible = state;

@@ -78,15 +78,6 @@ pub trait Store: Send + Sync + 'static {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Scan,
     ) -> Result<(), StoreFault>;
 
-    /// Waits while too many batches are not yet flushed; called before [`Store::apply`], where
-    /// nothing is locked.
-    ///
-    /// # Errors
-    /// [`StoreFault`] if flushing failed; stop.
-    fn wait_for_room(&self) -> Result<(), StoreFault> {
-        Ok(())
-    }
-
     /// Applies a batch, all of it or nothing.
     ///
     /// # Errors

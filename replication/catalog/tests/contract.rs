@@ -1,8 +1,8 @@
-//! One contract for every store: run on sled and on its simulated twin.
+//! One contract for every store: run on fjall and on its simulated twin.
 
 #![allow(clippy::unwrap_used)]
 
-use catalog::{Batch, MemoryStore, Scan, SledSettings, SledStore, Store};
+use catalog::{Batch, FjallSettings, FjallStore, MemoryStore, Scan, Store};
 
 fn keys_of<S: Store>(store: &S, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
     let mut keys = vec![];
@@ -48,7 +48,6 @@ fn contract<S: Store>(store: &S) {
     assert_eq!(store.get(b"big").unwrap().unwrap().as_ref().len(), 100_000);
     assert_eq!(store.get(b"empty").unwrap().unwrap().as_ref(), b"");
     for n in 0..2_000 {
-        store.wait_for_room().unwrap();
         store.apply(put(&[(&format!("n{n:05}"), "v")])).unwrap();
     }
     assert_eq!(keys_of(store, b"n", b"o").len(), 2_000);
@@ -61,19 +60,19 @@ fn the_simulated_store_keeps_the_contract() {
 }
 
 #[test]
-fn sled_keeps_the_contract() {
+fn fjall_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    contract(&SledStore::open(SledSettings::in_dir(dir.path().join("meta"))).unwrap());
+    contract(&FjallStore::open(FjallSettings::in_dir(dir.path().join("meta"))).unwrap());
 }
 
 #[test]
-fn sled_has_everything_again_after_it_was_closed() {
+fn fjall_has_everything_again_after_it_was_closed() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = SledSettings::in_dir(dir.path().join("meta"));
-    let store = SledStore::open(settings.clone()).unwrap();
+    let settings = FjallSettings::in_dir(dir.path().join("meta"));
+    let store = FjallStore::open(settings.clone()).unwrap();
     store.apply(put(&[("a", "1")])).unwrap();
     drop(store);
-    let store = SledStore::open(settings).unwrap();
+    let store = FjallStore::open(settings).unwrap();
     assert_eq!(store.get(b"a").unwrap().unwrap().as_ref(), b"1");
 }
 

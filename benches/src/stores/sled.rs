@@ -1,4 +1,4 @@
-//! The catalog's store on sled 0.34; the only file that names sled.
+//! The catalog's store on sled 0.34.
 //!
 //! Its flush is `sync_file_range`, which on BTRFS does not make data durable, so a checkpoint is a
 //! flush and then an fdatasync of every file and an fsync of every directory. Between checkpoints
@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::store::{Batch, Scan, Store, StoreFault};
+use catalog::{Batch, Scan, Store, StoreFault};
 
 /// How the store is to be run.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl SledSettings {
 
 /// A store on sled.
 pub struct SledStore {
-    db: sled::Db,
+    db: ::sled::Db,
     settings: SledSettings,
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
@@ -68,7 +68,7 @@ impl SledStore {
             action: "open",
             reason,
         };
-        let db = sled::Config::new()
+        let db = ::sled::Config::new()
             .path(&settings.dir)
             .cache_capacity(settings.cache_bytes)
             .flush_every_ms(None)
@@ -85,6 +85,19 @@ impl SledStore {
         Ok(Self { db, settings, shared, flusher: Some(flusher) })
     }
 
+    fn wait_for_room(&self) -> Result<(), StoreFault> {
+        let mut backlog = self.shared.backlog.lock();
+        while backlog.applied - backlog.flushed >= self.settings.unflushed_batches_max
+            && backlog.failed.is_none()
+        {
+            self.shared.changed.wait(&mut backlog);
+        }
+        match &backlog.failed {
+            Some(reason) => Err(self.fault("flush", reason)),
+            None => Ok(()),
+        }
+    }
+
     fn fault(&self, action: &'static str, reason: impl ToString) -> StoreFault {
         let place = self.settings.dir.display().to_string();
         StoreFault { place, action, reason: reason.to_string() }
@@ -92,9 +105,9 @@ impl SledStore {
 }
 
 impl Store for SledStore {
-    type Value = sled::IVec;
+    type Value = ::sled::IVec;
 
-    fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreFault> {
+    fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>, StoreFault> {
         self.db.get(key).map_err(|e| self.fault("read", e))
     }
 
@@ -113,21 +126,9 @@ impl Store for SledStore {
         Ok(())
     }
 
-    fn wait_for_room(&self) -> Result<(), StoreFault> {
-        let mut backlog = self.shared.backlog.lock();
-        while backlog.applied - backlog.flushed >= self.settings.unflushed_batches_max
-            && backlog.failed.is_none()
-        {
-            self.shared.changed.wait(&mut backlog);
-        }
-        match &backlog.failed {
-            Some(reason) => Err(self.fault("flush", reason)),
-            None => Ok(()),
-        }
-    }
-
     fn apply(&self, batch: Batch) -> Result<(), StoreFault> {
-        let mut theirs = sled::Batch::default();
+        self.wait_for_room()?;
+        let mut theirs = ::sled::Batch::default();
         for (key, value) in batch.into_changes() {
             match value {
                 Some(value) => theirs.insert(key, value),
@@ -161,7 +162,7 @@ impl Drop for SledStore {
 }
 
 /// The flusher thread: flushes whenever enough batches have come together.
-fn flush_in_background(db: &sled::Db, shared: &Shared, every: u64) {
+fn flush_in_background(db: &::sled::Db, shared: &Shared, every: u64) {
     loop {
         let applied = {
             let mut backlog = shared.backlog.lock();
