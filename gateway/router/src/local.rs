@@ -55,7 +55,7 @@ impl DataAnswer {
 
 /// A file that this appliance owns, as one request sees it.
 pub struct OwnFile {
-    pub(crate) inode: Inode,
+    pub(crate) inode: Arc<Inode>,
     pub(crate) has_data: bool,
     pub(crate) epoch: Epoch,
     pub(crate) stale: bool,
@@ -91,7 +91,7 @@ impl<S: Store> Local<S> {
     ///
     /// # Errors
     /// STALE if it is gone; a fault of the store is logged and answered as one.
-    pub fn inode(&self, object: ObjectId) -> Result<Inode, Refusal> {
+    pub fn inode(&self, object: ObjectId) -> Result<Arc<Inode>, Refusal> {
         self.catalog.inode(object).map_err(faulted)?.ok_or(Refusal::Stale)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use catalog::{Answer, Command, Listed, ListedName, Preview, Store};
+use catalog::{Answer, Command, Listed, ListedName, LookedUp, Preview, Store};
 use model::permission::{self, Access};
 use model::{
     Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange, Identity, Inode, InodeKind,
@@ -41,7 +41,7 @@ impl<S: Store> Router<S> {
         &self,
         local: &Local<S>,
         object: ObjectId,
-    ) -> Result<(Inode, DataFacts), Refusal> {
+    ) -> Result<(Arc<Inode>, DataFacts), Refusal> {
         let mut inode = local.inode(object)?;
         for _ in 0..CONFLICTS_MAX {
             let InodeKind::File { has_data, .. } = inode.kind else { return Err(Refusal::Stale) };
@@ -65,7 +65,9 @@ impl<S: Store> Router<S> {
         let local = self.local(ask.volume)?;
         let (dir_inode, target) = match name {
             LookUpName::Name(name) => {
-                local.catalog.look_up(dir, name).map_err(faulted)?.ok_or(Refusal::Stale)?
+                let found = local.catalog.look_up(dir, name).map_err(faulted)?;
+                let LookedUp { dir, target } = found.ok_or(Refusal::Stale)?;
+                (dir, target)
             }
             LookUpName::Dot | LookUpName::DotDot => {
                 let inode = local.inode(dir)?;
@@ -82,7 +84,7 @@ impl<S: Store> Router<S> {
         if !dir_inode.is_directory() {
             return Err(refused(Refusal::NotDirectory));
         }
-        if !permission::permits(&dir_inode, &ask.identity, Access::Execute) {
+        if !permission::permits(&*dir_inode, &ask.identity, Access::Execute) {
             return Err(refused(Refusal::Access));
         }
         let Some((object, inode)) = target else { return Err(refused(Refusal::NotFound)) };
@@ -124,7 +126,7 @@ impl<S: Store> Router<S> {
         if !inode.is_directory() {
             return Err(refused_in(Refusal::NotDirectory, attributes));
         }
-        if !permission::permits(&inode, &ask.identity, Access::Read) {
+        if !permission::permits(&*inode, &ask.identity, Access::Read) {
             return Err(refused_in(Refusal::Access, attributes));
         }
         let mut entries = Vec::with_capacity(names.len());

@@ -3,6 +3,8 @@
 //! Readers see the state between two runs of entries, never the middle of one: a lock is held for
 //! the store's batch and for each read, for microseconds, and never while anything waits.
 
+use std::sync::Arc;
+
 use model::{
     ApplianceId, Asked, Changed, Cookie, Epoch, Index, Inode, InodeKind, Mark, Name, ObjectId,
     ObjectRecord, Refusal, RequestKey, Term, Times, View,
@@ -10,6 +12,7 @@ use model::{
 use ownership::Fence;
 use parking_lot::{Mutex, RwLock};
 
+use crate::cached::Records;
 use crate::command::{Answer, Command, Envelope, LogEntry};
 use crate::fault::CatalogFault;
 use crate::keys::{self, Kind};
@@ -21,7 +24,7 @@ use crate::txn::Txn;
 
 /// The catalog of one volume on one appliance.
 pub struct Catalog<S> {
-    store: S,
+    records: Records<S>,
     /// Held for reading by every read, for writing while a batch becomes visible.
     visible: RwLock<State>,
     /// Held by whoever applies: one at a time.
@@ -52,6 +55,15 @@ pub enum Preview {
     Refused(Refusal),
 }
 
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    /// The directory, or what should be one.
+    pub dir: Arc<Inode>,
+    /// Where the name leads, if it is there.
+    pub target: Option<(ObjectId, Arc<Inode>)>,
+}
+
 /// One name of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedName {
@@ -62,14 +74,14 @@ pub struct ListedName {
     /// The name; `.` and `..` are among them.
     pub name: Vec<u8>,
     /// Its inode, if asked for.
-    pub inode: Option<Inode>,
+    pub inode: Option<Arc<Inode>>,
 }
 
 /// A run of a directory's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The directory.
-    pub dir: Inode,
+    pub dir: Arc<Inode>,
     /// The names.
     pub names: Vec<ListedName>,
     /// Whether nothing follows.
@@ -96,7 +108,8 @@ impl<S: Store> Catalog<S> {
             },
         };
         let replay = load_replay(&store)?;
-        Ok(Self { store, visible: RwLock::new(state), replay: Mutex::new(replay) })
+        let records = Records::new(store);
+        Ok(Self { records, visible: RwLock::new(state), replay: Mutex::new(replay) })
     }
 
     /// How far the log was applied.
@@ -122,7 +135,7 @@ impl<S: Store> Catalog<S> {
 
     /// The store below, for a checkpoint's sake and tests.
     pub fn store(&self) -> &S {
-        &self.store
+        &self.records.store
     }
 
     /// Applies committed entries in order and answers each. All of them become visible together.
@@ -133,15 +146,16 @@ impl<S: Store> Catalog<S> {
         let mut replay = self.replay.lock();
         let state = self.visible.read().clone();
         let mut run =
-            Run { txn: Txn::new(&self.store, state), replay: &mut replay, answers: vec![] };
+            Run { txn: Txn::new(&self.records, state), replay: &mut replay, answers: vec![] };
         for entry in entries {
             let answer = run.entry(entry)?;
             run.answers.push((entry.index, answer));
         }
         let Run { txn, answers, .. } = run;
-        let (batch, state) = txn.into_batch();
+        let changes = txn.into_changes();
+        let state = changes.state.clone();
         let mut visible = self.visible.write();
-        self.store.apply(batch)?;
+        self.records.apply(changes)?;
         *visible = state;
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
@@ -152,15 +166,13 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`] if the store fails.
     pub fn preview(&self, asked: &Asked) -> Result<Preview, CatalogFault> {
         let state = self.visible.read();
-        let mut txn = Txn::new(&self.store, state.clone());
+        let mut txn = Txn::new(&self.records, state.clone());
         match plan::plan(&mut txn, asked) {
             Ok(changed) => {
-                let (batch, _) = txn.into_batch();
-                // The state record is always in a batch; a change adds more.
-                if batch.into_changes().len() > 1 {
-                    Ok(Preview::Changes(Box::new(changed)))
-                } else {
+                if txn.is_unchanged() {
                     Ok(Preview::Nothing(Box::new(changed)))
+                } else {
+                    Ok(Preview::Changes(Box::new(changed)))
                 }
             }
             Err(Stop::Refusal(refusal)) => Ok(Preview::Refused(refusal)),
@@ -175,7 +187,7 @@ impl<S: Store> Catalog<S> {
     pub fn replayed(&self, key: &RequestKey) -> Result<Option<Answer>, CatalogFault> {
         let replay = self.replay.lock();
         let Some(slot) = replay.find(key) else { return Ok(None) };
-        let value = self.store.get(&keys::replay(slot.client, slot.index))?;
+        let value = self.records.store.get(&keys::replay(slot.client, slot.index))?;
         let record = value.map(|v| decode::<ReplayRecord>("answer", v.as_ref())).transpose()?;
         Ok(record.map(|record| record.answer))
     }
@@ -184,27 +196,23 @@ impl<S: Store> Catalog<S> {
     ///
     /// # Errors
     /// [`CatalogFault`] if the store fails.
-    pub fn inode(&self, object: ObjectId) -> Result<Option<Inode>, CatalogFault> {
+    pub fn inode(&self, object: ObjectId) -> Result<Option<Arc<Inode>>, CatalogFault> {
         let _visible = self.visible.read();
-        self.inode_unlocked(object)
+        self.records.inode(object)
     }
 
     /// A directory's inode and where a name in it leads.
     ///
     /// # Errors
     /// [`CatalogFault`] if the store fails.
-    #[expect(clippy::type_complexity, reason = "two optional pairs, named in the sentence above")]
-    pub fn look_up(
-        &self,
-        dir: ObjectId,
-        name: &Name,
-    ) -> Result<Option<(Inode, Option<(ObjectId, Inode)>)>, CatalogFault> {
-        let state = self.visible.read();
-        let txn = Txn::new(&self.store, state.clone());
-        let Some(inode) = txn.inode(dir)? else { return Ok(None) };
-        let Some(found) = txn.name(dir, name)? else { return Ok(Some((inode, None))) };
-        let target = txn.inode(found.object)?.map(|target| (found.object, target));
-        Ok(Some((inode, target)))
+    pub fn look_up(&self, dir: ObjectId, name: &Name) -> Result<Option<LookedUp>, CatalogFault> {
+        let _visible = self.visible.read();
+        let Some(inode) = self.records.inode(dir)? else { return Ok(None) };
+        let target = match self.records.name(dir, name)? {
+            Some(found) => self.records.inode(found.object)?.map(|inode| (found.object, inode)),
+            None => None,
+        };
+        Ok(Some(LookedUp { dir: inode, target }))
     }
 
     /// At most `names_max` names of a directory after `after`; `None` if there is no such
@@ -220,7 +228,7 @@ impl<S: Store> Catalog<S> {
         with_inodes: bool,
     ) -> Result<Option<Listed>, CatalogFault> {
         let _visible = self.visible.read();
-        let Some(inode) = self.inode_unlocked(dir)? else { return Ok(None) };
+        let Some(inode) = self.records.inode(dir)? else { return Ok(None) };
         let InodeKind::Directory { parent, .. } = inode.kind else {
             return Ok(Some(Listed { dir: inode, names: vec![], end: true }));
         };
@@ -237,7 +245,7 @@ impl<S: Store> Catalog<S> {
         }
         let mut broken = None;
         let (from, to) = keys::entries_after(dir, after);
-        self.store.scan(&from, &to, &mut |key, value| {
+        self.records.store.scan(&from, &to, &mut |key, value| {
             if names.len() >= names_max {
                 end = false;
                 return Scan::Stop;
@@ -259,7 +267,7 @@ impl<S: Store> Catalog<S> {
         }
         if with_inodes {
             for listed in &mut names {
-                listed.inode = self.inode_unlocked(listed.object)?;
+                listed.inode = self.records.inode(listed.object)?;
             }
         }
         Ok(Some(Listed { dir: inode, names, end }))
@@ -290,18 +298,22 @@ impl<S: Store> Catalog<S> {
         let mut objects = Vec::new();
         let mut broken = None;
         let (from, to) = keys::all(Kind::Inode);
-        self.store.scan(&from, &to, &mut |key, value| match decode::<Inode>("inode", value) {
-            Ok(inode) => {
-                if let InodeKind::File { has_data: true, .. } = inode.kind {
-                    objects.extend(keys::object_of(key));
+        self.records.store.scan(
+            &from,
+            &to,
+            &mut |key, value| match decode::<Inode>("inode", value) {
+                Ok(inode) => {
+                    if let InodeKind::File { has_data: true, .. } = inode.kind {
+                        objects.extend(keys::object_of(key));
+                    }
+                    Scan::Continue
                 }
-                Scan::Continue
-            }
-            Err(fault) => {
-                broken = Some(fault);
-                Scan::Stop
-            }
-        })?;
+                Err(fault) => {
+                    broken = Some(fault);
+                    Scan::Stop
+                }
+            },
+        )?;
         broken.map_or(Ok(objects), Err)
     }
 
@@ -311,7 +323,7 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`] if that failed: the log must not be cut.
     pub fn checkpoint(&self) -> Result<Index, CatalogFault> {
         let applied = self.visible.read().applied;
-        self.store.checkpoint()?;
+        self.records.store.checkpoint()?;
         Ok(applied)
     }
 
@@ -319,16 +331,11 @@ impl<S: Store> Catalog<S> {
         let _visible = self.visible.read();
         let mut objects = Vec::new();
         let (from, to) = keys::all(kind);
-        self.store.scan(&from, &to, &mut |key, _| {
+        self.records.store.scan(&from, &to, &mut |key, _| {
             objects.extend(keys::object_of(key));
             if objects.len() < objects_max { Scan::Continue } else { Scan::Stop }
         })?;
         Ok(objects)
-    }
-
-    fn inode_unlocked(&self, object: ObjectId) -> Result<Option<Inode>, CatalogFault> {
-        let value = self.store.get(&keys::inode(object))?;
-        value.map(|value| decode("inode", value.as_ref())).transpose()
     }
 }
 

@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod cached;
 mod catalog;
 mod check;
 mod command;
@@ -22,7 +23,7 @@ mod store;
 mod txn;
 
 pub use self::fjall::{FjallSettings, FjallStore};
-pub use catalog::{Applied, Catalog, Listed, ListedName, Preview};
+pub use catalog::{Applied, Catalog, Listed, ListedName, LookedUp, Preview};
 pub use check::{Report, Violation};
 pub use command::{Answer, Command, Envelope, LogEntry};
 pub use fault::CatalogFault;

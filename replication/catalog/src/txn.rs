@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use model::{Cookie, Inode, Name, ObjectId};
 
+use crate::cached::Records;
 use crate::command::Answer;
 use crate::fault::CatalogFault;
 use crate::keys;
@@ -13,7 +14,7 @@ use crate::store::{Batch, Store};
 
 /// An overlay over a store.
 pub struct Txn<'a, S> {
-    store: &'a S,
+    below: &'a Records<S>,
     /// The catalog's one-of-a-kind facts, as of this entry.
     pub state: State,
     inodes: HashMap<ObjectId, Option<Inode>>,
@@ -24,9 +25,14 @@ pub struct Txn<'a, S> {
 
 impl<'a, S: Store> Txn<'a, S> {
     /// Nothing changed yet.
-    pub fn new(store: &'a S, state: State) -> Self {
+    pub fn new(below: &'a Records<S>, state: State) -> Self {
         let (inodes, names) = (HashMap::new(), HashMap::new());
-        Self { store, state, inodes, names, direct: Batch::default() }
+        Self { below, state, inodes, names, direct: Batch::default() }
+    }
+
+    /// Whether nothing was changed.
+    pub fn is_unchanged(&self) -> bool {
+        self.inodes.is_empty() && self.names.is_empty() && self.direct.is_empty()
     }
 
     /// An object's inode.
@@ -34,8 +40,7 @@ impl<'a, S: Store> Txn<'a, S> {
         if let Some(inode) = self.inodes.get(&object) {
             return Ok(inode.clone());
         }
-        let value = self.store.get(&keys::inode(object))?;
-        value.map(|value| decode("inode", value.as_ref())).transpose()
+        Ok(self.below.inode(object)?.map(|inode| Inode::clone(&inode)))
     }
 
     /// Where a name leads.
@@ -45,13 +50,12 @@ impl<'a, S: Store> Txn<'a, S> {
         {
             return Ok(*record);
         }
-        let value = self.store.get(&keys::name(dir, name))?;
-        value.map(|value| decode("name", value.as_ref())).transpose()
+        self.below.name(dir, name)
     }
 
     /// An answer given in an earlier batch.
     pub fn stored_answer(&self, key: &[u8]) -> Result<Option<Answer>, CatalogFault> {
-        let value = self.store.get(key)?;
+        let value = self.below.store.get(key)?;
         let record = value.map(|v| decode::<ReplayRecord>("answer", v.as_ref())).transpose()?;
         Ok(record.map(|record| record.answer))
     }
@@ -98,13 +102,13 @@ impl<'a, S: Store> Txn<'a, S> {
         self.direct.delete(key);
     }
 
-    /// Everything, as one batch of the store.
-    pub fn into_batch(self) -> (Batch, State) {
+    /// Everything: one batch of the store, and the inodes it changes.
+    pub fn into_changes(self) -> Changes {
         let mut batch = self.direct;
-        for (object, inode) in self.inodes {
+        for (object, inode) in &self.inodes {
             match inode {
-                Some(inode) => batch.put(keys::inode(object), encode(&inode)),
-                None => batch.delete(keys::inode(object)),
+                Some(inode) => batch.put(keys::inode(*object), encode(inode)),
+                None => batch.delete(keys::inode(*object)),
             }
         }
         for ((dir, name), record) in self.names {
@@ -114,6 +118,16 @@ impl<'a, S: Store> Txn<'a, S> {
             }
         }
         batch.put(keys::STATE.to_vec(), encode(&self.state));
-        (batch, self.state)
+        Changes { batch, state: self.state, inodes: self.inodes }
     }
+}
+
+/// What a run of entries comes to.
+pub struct Changes {
+    /// For the store.
+    pub batch: Batch,
+    /// The new one-of-a-kind facts.
+    pub state: State,
+    /// For the cache: what each inode is from now on.
+    pub inodes: HashMap<ObjectId, Option<Inode>>,
 }

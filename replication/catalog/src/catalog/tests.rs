@@ -62,7 +62,7 @@ impl World {
     }
 
     fn find(&self, dir: ObjectId, text: &str) -> Option<ObjectId> {
-        self.catalog.look_up(dir, &name(text)).unwrap().unwrap().1.map(|(object, _)| object)
+        self.catalog.look_up(dir, &name(text)).unwrap().unwrap().target.map(|(object, _)| object)
     }
 
     fn links(&self, object: ObjectId) -> u32 {
@@ -136,7 +136,7 @@ fn everything(catalog: &Catalog<MemoryStore>) -> Vec<(Vec<u8>, Vec<u8>)> {
         all.push((key.to_vec(), value.to_vec()));
         Scan::Continue
     };
-    catalog.store.scan(&[], &[255], &mut visit).unwrap();
+    catalog.store().scan(&[], &[255], &mut visit).unwrap();
     all
 }
 
@@ -301,7 +301,7 @@ fn the_replay_cache_survives_a_restart() {
     let now = world.now();
     let remove = Change::Remove { dir: ROOT, name: name("a") };
     let answer = world.enter(Command::Change(remove.asked(Identity::root(), Some(key), now)));
-    let reopened = Catalog::open(world.catalog.store, ADA).unwrap();
+    let reopened = Catalog::open(world.catalog.records.store, ADA).unwrap();
     assert_eq!(reopened.replayed(&key).unwrap(), Some(answer));
 }
 
@@ -356,7 +356,7 @@ fn the_check_notices_each_kind_of_damage() {
         world.clean();
         let mut batch = crate::store::Batch::default();
         hurt(&world, &mut batch);
-        world.catalog.store.apply(batch).unwrap();
+        world.catalog.store().apply(batch).unwrap();
         assert_ne!(world.catalog.check().unwrap().violations, vec![]);
     }
 }
