@@ -92,7 +92,9 @@ impl Commands {
     pub fn remove_one<S: Store>(catalog: &Catalog<S>) -> Result<(), String> {
         let found = catalog.look_up(ObjectId::ROOT, &name(&directory(0)));
         let found = found.map_err(|fault| fault.to_string())?;
-        let Some((_, Some((dir, _)))) = found else { return Err("a directory is gone".into()) };
+        let Some((dir, _)) = found.and_then(|found| found.target) else {
+            return Err("a directory is gone".into());
+        };
         let listed = catalog.list(dir, Cookie::DOT_DOT, 1, false).map_err(|e| e.to_string())?;
         let Some(first) = listed.and_then(|listed| listed.names.into_iter().next()) else {
             return Err("a directory is empty".into());

@@ -24,7 +24,7 @@ impl<S: Store> Router<S> {
     ) -> Result<ReadData, Refused> {
         let local = self.local(ask.volume)?;
         let file = self.own_file(&local, object).await?;
-        if !permission::may_read_data(&file.inode, &ask.identity) {
+        if !permission::may_read_data(&*file.inode, &ask.identity) {
             return Err(self.refused_file(&local, object, &file, Refusal::Access).await);
         }
         let done = local.objects.read(object, file.has_data, span).await?;
@@ -341,7 +341,7 @@ impl<S: Store> Router<S> {
     ) -> Result<(), Refused> {
         let refusal = if ask.read_only {
             Refusal::ReadOnly
-        } else if !permission::may_write_data(&file.inode, &ask.identity) {
+        } else if !permission::may_write_data(&*file.inode, &ask.identity) {
             Refusal::Access
         } else if file.stale {
             Refusal::Fault

@@ -36,8 +36,7 @@ pub trait BackingFile: Send + Sync {
     /// the bytes in memory do; how many. None of them in memory: `WouldBlock`.
     fn read(&self, span: Span, into: &mut BytesMut, wait: Wait) -> io::Result<usize>;
     /// Writes a run of `payload`, from its start; how many bytes. At least one if it is not empty.
-    /// If told not to wait and it would: `WouldBlock`.
-    fn write(&self, payload: &[u8], offset: u64, wait: Wait) -> io::Result<usize>;
+    fn write(&self, payload: &[u8], offset: u64) -> io::Result<usize>;
     /// Changes the file's length; new bytes are zero and take no room.
     fn set_size(&self, size: u64) -> io::Result<()>;
     /// Makes bytes, size and record durable. An error that came up since the last one through this

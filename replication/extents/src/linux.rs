@@ -6,7 +6,6 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    io::IoSlice,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,10 +13,7 @@ use std::{
 
 use bytes::BytesMut;
 use model::Span;
-use rustix::{
-    fs::{Mode, OFlags, XattrFlags},
-    io::ReadWriteFlags,
-};
+use rustix::fs::{Mode, OFlags, XattrFlags};
 
 use crate::{
     BackingFile, Disk, DiskTotals, FileFacts, Open, Rename, Wait, btrfs,
@@ -111,16 +107,10 @@ impl BackingFile for LinuxFile {
         Ok(done)
     }
 
-    fn write(&self, payload: &[u8], offset: u64, wait: Wait) -> io::Result<usize> {
-        let flags = match wait {
-            Wait::Never => ReadWriteFlags::NOWAIT,
-            Wait::AsNeeded => ReadWriteFlags::empty(),
-        };
-        let run = [IoSlice::new(payload)];
-        match retried(|| rustix::io::pwritev2(&self.0, &run, offset, flags)) {
-            Ok(0) if !payload.is_empty() => Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => Ok(count),
-            Err(error) => Err(or_would_block(error, wait)),
+    fn write(&self, payload: &[u8], offset: u64) -> io::Result<usize> {
+        match retried(|| rustix::io::pwrite(&self.0, payload, offset))? {
+            0 if !payload.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            count => Ok(count),
         }
     }
 

@@ -7,23 +7,18 @@
 //! Absent on purpose: names, permission, owners and everything else the catalog knows.
 
 mod change;
+mod here;
 mod load;
 mod read;
 mod sync;
 mod upkeep;
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use model::{Clock, DataFacts, Mark, ObjectId, Refusal, Reign, Stability, Timestamp};
 
+use self::here::WritesHere;
 pub use self::read::READ_BYTES_MAX;
 pub use crate::core::{CopyFault, Stamping};
 use crate::{
@@ -99,15 +94,7 @@ pub(crate) struct Shared {
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
     table: Table,
-    nowait_writes: NowaitWrites,
-}
-
-/// Whether writes that must not wait are worth trying. On Linux 6.18 BTRFS refused 4 000 of 4 000
-/// (EAGAIN), and so did ext4 (EOPNOTSUPP); so a few are tried, in case this kernel does them.
-#[derive(Debug, Default)]
-struct NowaitWrites {
-    /// Refusals in a row; past the limit nobody tries again.
-    refused: AtomicU32,
+    writes_here: WritesHere,
 }
 
 impl Objects {
@@ -127,9 +114,9 @@ impl Objects {
             disk,
             space,
             sink,
+            writes_here: WritesHere::new(clock.clone()),
             clock,
             table,
-            nowait_writes: NowaitWrites::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -182,22 +169,6 @@ impl Objects {
     }
 }
 
-impl NowaitWrites {
-    fn worth_trying(&self) -> bool {
-        self.refused.load(Relaxed) < NOWAIT_REFUSALS_MAX
-    }
-
-    fn done(&self) {
-        if self.refused.load(Relaxed) != 0 {
-            self.refused.store(0, Relaxed);
-        }
-    }
-
-    fn refused(&self) {
-        self.refused.fetch_add(1, Relaxed);
-    }
-}
-
 /// Brings the disk use up to date, where that needs no waiting.
 fn refresh_used(state: &mut crate::object::State) {
     if let Some(file) = &state.file
@@ -234,9 +205,6 @@ fn lacks_room(error: &io::Error) -> bool {
 
 /// How long one fsync took; a histogram, in seconds.
 pub const METRIC_FSYNC_SECONDS: &str = "holdfast_fsync_seconds";
-
-/// More refusals in a row than memory pressure alone is likely to cause.
-const NOWAIT_REFUSALS_MAX: u32 = 64;
 
 impl Shared {
     /// Says that this copy is broken, the first time.

@@ -68,7 +68,6 @@ struct State {
     failing: HashMap<Operation, (i32, Failing)>,
     stalled: HashMap<Operation, u64>,
     calls: HashMap<Operation, u64>,
-    nowait_writes: Wait,
     closed_unsynced: u64,
 }
 
@@ -120,7 +119,6 @@ impl SimulatedDisk {
                     failing: HashMap::new(),
                     stalled: HashMap::new(),
                     calls: HashMap::new(),
-                    nowait_writes: Wait::AsNeeded,
                     closed_unsynced: 0,
                 }),
                 resumed: Condvar::new(),
@@ -160,12 +158,6 @@ impl SimulatedDisk {
     pub fn calls(&self, operation: Operation) -> u64 {
         let state = self.world.state.lock();
         state.calls.get(&operation).copied().unwrap_or(0)
-    }
-
-    /// Whether writes told not to wait are done (`Wait::Never`) or refused (`Wait::AsNeeded`, as
-    /// BTRFS does and as it is at first).
-    pub fn set_nowait_writes(&self, wait: Wait) {
-        self.world.state.lock().nowait_writes = wait;
     }
 
     /// Changes how much the disk holds.
@@ -423,10 +415,7 @@ impl BackingFile for SimulatedFile {
         Ok(state.inode(self)?.now.read(span, into))
     }
 
-    fn write(&self, payload: &[u8], offset: u64, wait: Wait) -> io::Result<usize> {
-        if wait == Wait::Never && self.world.state.lock().nowait_writes == Wait::AsNeeded {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+    fn write(&self, payload: &[u8], offset: u64) -> io::Result<usize> {
         let mut state = self.world.enter(Operation::Write)?;
         if offset.saturating_add(payload.len() as u64) > FILE_BYTES_MAX {
             return Err(io::Error::from_raw_os_error(libc::EFBIG));

@@ -16,7 +16,7 @@ use model::{Clock, Refusal};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use crate::{Disk, DiskTotals, Open, Wait};
+use crate::{Disk, DiskTotals, Open};
 
 /// The room on one disk.
 pub struct Space {
@@ -153,7 +153,7 @@ impl Space {
                 word.copy_from_slice(&noise.to_le_bytes());
             }
             let len = (self.ballast_bytes - offset).min(piece.len() as u64) as usize;
-            offset += file.write(&piece[..len], offset, Wait::AsNeeded)? as u64;
+            offset += file.write(&piece[..len], offset)? as u64;
         }
         file.sync()
     }

@@ -30,7 +30,7 @@ fn the_simulated_disk_keeps_the_contract() {
     }
 }
 
-const CONTRACT: [Claim; 15] = [
+const CONTRACT: [Claim; 14] = [
     a_missing_file_is_not_found,
     a_missing_directory_is_not_found,
     a_file_is_made_once,
@@ -42,7 +42,6 @@ const CONTRACT: [Claim; 15] = [
     a_file_made_longer_reads_as_zeros,
     a_record_is_replaced_as_a_whole,
     a_synced_read_needs_no_waiting,
-    a_write_that_must_not_wait_is_done_or_refused,
     an_unlinked_file_lives_until_it_is_closed,
     a_renamed_file_keeps_its_bytes,
     a_directory_lists_what_is_in_it,
@@ -70,7 +69,7 @@ fn read(file: &dyn BackingFile, span: Span) -> Vec<u8> {
 }
 
 fn write(file: &dyn BackingFile, payload: &[u8], offset: u64) {
-    let count = file.write(payload, offset, Wait::AsNeeded).unwrap();
+    let count = file.write(payload, offset).unwrap();
     assert_eq!(count, payload.len());
 }
 
@@ -173,15 +172,6 @@ fn a_synced_read_needs_no_waiting(on: &Subject<'_>) {
     // Not every file system can do it, but then it says so.
     match file.read(span(0, 8192), &mut bytes, Wait::Never) {
         Ok(count) => assert_eq!((count, &bytes[..]), (8192, &[3; 8192][..])),
-        Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
-    }
-}
-
-fn a_write_that_must_not_wait_is_done_or_refused(on: &Subject<'_>) {
-    let file = on.new_file("a");
-    write(&*file, &[1; 8192], 0);
-    match file.write(&[2; 8192], 0, Wait::Never) {
-        Ok(count) => assert_eq!(read(&*file, span(0, count as u64)), vec![2; count]),
         Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
     }
 }

@@ -11,10 +11,11 @@ use model::{ObjectId, Refusal, Span, Stability};
 use tracing::warn;
 
 use super::{
-    CopyFault, Objects, Shared, SizeDone, Stamping, WriteDone, blocking, lacks_room, refusal_of,
+    CopyFault, Objects, Shared, SizeDone, Stamping, WriteDone, blocking, here::Place, lacks_room,
+    refusal_of,
 };
 use crate::{
-    BackingFile, Wait,
+    BackingFile,
     core::{Begun, Changes, Reached, Sized, SyncStep},
     object::{Need, Object, Running, State, Syncing},
 };
@@ -66,12 +67,18 @@ impl Objects {
             self.begin(&object, has_data, |state| state.loaded_mut().begin_write(span, stamping));
         let change = change.await?;
         change.turn().await?;
-        let mut writing = Writing { change, span, payload, count: 0 };
-        if committed == Stability::Unstable && writing.try_without_waiting(&self.shared) {
-            return Ok(writing.finish().1);
-        }
+        let writing = Writing { change, span, payload, count: 0 };
         let shared = Arc::clone(&self.shared);
-        let (target, mut done) = blocking(move || writing.run(&shared, committed)).await??;
+        let (target, mut done) = match self.shared.writes_here.place(committed, span.len()) {
+            Place::Here(watch) => {
+                let written = writing.run(&shared, committed);
+                watch.end();
+                written?
+            }
+            // The payload was received by this processor a moment ago: its cache still has it.
+            Place::InPlace => tokio::task::block_in_place(|| writing.run(&shared, committed))?,
+            Place::Pool => blocking(move || writing.run(&shared, committed)).await??,
+        };
         done.committed = committed;
         if committed != Stability::Unstable {
             self.shared.commit_to(&object, target).await?;
@@ -183,23 +190,6 @@ impl Change {
 }
 
 impl Writing {
-    /// Writes what can be written without waiting; whether that is all.
-    fn try_without_waiting(&mut self, shared: &Shared) -> bool {
-        if !self.change.flagged || !shared.nowait_writes.worth_trying() {
-            return false;
-        }
-        let offset = self.span.offset();
-        // Whatever the error, the blocking pool meets it again and deals with it.
-        match self.change.file.write(&self.payload, offset, Wait::Never) {
-            Ok(count) => {
-                shared.nowait_writes.done();
-                self.count = count;
-            }
-            Err(_) => shared.nowait_writes.refused(),
-        }
-        self.count == self.payload.len()
-    }
-
     /// The whole write, where it may block; with the fsync, if one is wanted and nobody else's is
     /// under way.
     fn run(
@@ -234,7 +224,7 @@ impl Writing {
         while self.count < self.payload.len() {
             let rest = &self.payload[self.count..];
             let offset = self.span.offset() + self.count as u64;
-            self.count += self.change.file.write(rest, offset, Wait::AsNeeded)?;
+            self.count += self.change.file.write(rest, offset)?;
         }
         Ok(())
     }

@@ -253,15 +253,19 @@ async fn a_write_under_an_older_reign_is_fenced() {
     assert_eq!(written, Err(Refusal::Fenced));
 }
 
-#[tokio::test]
-async fn writes_that_need_no_waiting_change_no_thread() {
+#[tokio::test(flavor = "multi_thread")]
+async fn small_writes_change_no_thread() {
     let world = World::new();
-    world.disk.set_nowait_writes(crate::Wait::Never);
-    world.unstable(A, 0, b"flags the record").await;
-    let done = world.write(A, (0, b"inline"), Stability::Unstable);
-    // Ready at the first poll: no other thread took part.
-    let mut done = Box::pin(done);
+    world.unstable(A, 0, b"makes the file").await;
+    let mut done = Box::pin(world.write(A, (0, b"small"), Stability::Unstable));
     let waker = std::task::Waker::noop();
-    let polled = done.as_mut().poll(&mut std::task::Context::from_waker(waker));
-    assert!(polled.is_ready());
+    // Ready at the first poll: no other thread took part.
+    assert!(done.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_writes_are_done_in_place() {
+    let world = World::new();
+    world.unstable(A, 0, &[7; 1 << 20]).await;
+    assert_eq!(world.read(A, 0, 1 << 20).await.bytes, [7; 1 << 20][..]);
 }

@@ -40,7 +40,7 @@ const MIB: u64 = 1 << 20;
 fn fill(disk: &SimulatedDisk, bytes: u64) {
     let file = disk.open(Path::new("/filler"), Open::OrCreate).unwrap();
     let payload = vec![1; bytes as usize];
-    file.write(&payload, 0, Wait::AsNeeded).unwrap();
+    file.write(&payload, 0).unwrap();
 }
 
 fn has_ballast(disk: &SimulatedDisk) -> bool {
@@ -105,7 +105,7 @@ fn the_ballast_goes_when_the_disk_is_full_and_comes_back() {
 fn a_ballast_that_was_never_finished_is_finished() {
     let world = world(300 * MIB, Ballast::Kept);
     let half = world.disk.open(Path::new("/ballast"), Open::OrCreate);
-    half.unwrap().write(&[0; 100], 0, Wait::AsNeeded).unwrap();
+    half.unwrap().write(&[0; 100], 0).unwrap();
     world.space.tend().unwrap();
     let whole = world.disk.open(Path::new("/ballast"), Open::Existing);
     assert_eq!(whole.unwrap().facts().unwrap().used, BALLAST_BYTES);

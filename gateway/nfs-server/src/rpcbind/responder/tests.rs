@@ -47,7 +47,8 @@ async fn getport_tells_where_nfs_and_mount_are_and_what_is_not_there() {
         (mapping(mount::PROGRAM, 3, IPPROTO_UDP), port),
         (mapping(nfs3::PROGRAM, 3, IPPROTO_UDP), 0),
         (mapping(100_227, 3, IPPROTO_TCP), 0),
-        (mapping(100_021, 4, IPPROTO_TCP), 0),
+        (mapping(100_021, 4, IPPROTO_TCP), port),
+        (mapping(100_021, 4, IPPROTO_UDP), 0),
     ] {
         let reply = ask_udp(&world, Version::V2, Args::Getport(asked)).await;
         assert_eq!(reply, Reply::Port(expected), "{asked:?}");

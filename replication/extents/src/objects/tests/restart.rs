@@ -79,7 +79,7 @@ async fn a_file_without_a_record_has_bytes_and_no_stamp() {
     let path = world.objects.shared.path(B);
     crate::Disk::unlink(&world.disk, &path).unwrap();
     let file = crate::Disk::open(&world.disk, &path, Open::OrCreate).unwrap();
-    file.write(b"bytes", 0, crate::Wait::AsNeeded).unwrap();
+    file.write(b"bytes", 0).unwrap();
     let world = world.restart();
     let facts = world.facts(B).await;
     assert_eq!((facts.size, facts.stamp), (5, None));
