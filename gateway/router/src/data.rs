@@ -283,6 +283,7 @@ impl<S: Store> Router<S> {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Steps, Refusal> {
+        let _turn = local.setters.turn(object).await;
         for _ in 0..CONFLICTS_MAX {
             let file = local.own_file(object, self.parts.appliance)?;
             let reign = Reign { epoch: file.epoch, view: local.view };
@@ -469,5 +470,5 @@ fn sets_time(set: SetAttributes) -> bool {
     set.mtime != SetTime::Keep
 }
 
-/// How often a SETATTR looks again when the inode changed under it.
-pub(crate) const CONFLICTS_MAX: usize = 8;
+/// How often a request looks again when names of its file come and go under it.
+pub(crate) const CONFLICTS_MAX: usize = 64;

@@ -27,7 +27,24 @@ pub struct Local<S> {
     pub(crate) data_calls: Duplicates<DataAnswer>,
     /// Wakes the remover.
     pub(crate) removed: Notify,
+    /// SETATTRs of one file take turns: each is conditional on the inode it looked at.
+    pub(crate) setters: Setters,
 }
+
+/// Whose turn it is to set a file's attributes: a queue for each of a few groups of files.
+#[derive(Debug, Default)]
+pub struct Setters([tokio::sync::Mutex<()>; SETTERS]);
+
+impl Setters {
+    /// Waits for the turn, in the order of asking; it ends when the guard is dropped.
+    pub async fn turn(&self, object: ObjectId) -> tokio::sync::MutexGuard<'_, ()> {
+        let group = object.get() % SETTERS as u64;
+        self.0[group as usize].lock().await
+    }
+}
+
+/// So many files can be set at a time.
+const SETTERS: usize = 32;
 
 /// The answer to a data request, as far as a second sending needs it.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
 use crate::duplicates::Duplicates;
-use crate::local::{DataAnswer, Local, News};
+use crate::local::{DataAnswer, Local, News, Setters};
 use crate::machines::Machines;
 
 /// What a router is made of.
@@ -162,6 +162,7 @@ impl<S: Store> Router<S> {
             objects: Arc::new(opened.objects),
             view: self.view,
             news,
+            setters: Setters::default(),
             name_calls: Duplicates::running_only(),
             data_calls: Duplicates::with_answers(DataAnswer::is_final),
             removed: Notify::new(),
