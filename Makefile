@@ -4,6 +4,7 @@ SHELL := /bin/bash
 export HOLDFAST_BIN ?= $(CURDIR)/target/release/holdfast
 PJDFSTEST := pjdfstest 0.2.2
 FSX := fsx 0.3.2
+DENY := cargo-deny 0.20.2
 
 .PHONY: run test bench soak lint fmt binary packages-run packages-test tools
 
@@ -25,6 +26,8 @@ lint: packages-run
 	@echo "== checking format and lints"
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@scripts/tools.sh $(DENY)
+	@target/tools/bin/cargo-deny --log-level error check bans licenses sources
 
 fmt:
 	@cargo fmt --all

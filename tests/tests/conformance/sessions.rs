@@ -221,7 +221,11 @@ fn what_is_no_call_gets_the_refusal_of_rpc_or_the_door() {
     let mismatch = reply_to(&null((100_003, 4), 0));
     assert_eq!(mismatch[2..], [0, 0, 0, 2, 3, 3], "PROG_MISMATCH, so that mount tries v3 at once");
     assert_eq!(reply_to(&null((100_227, 3), 0))[5], 1, "NFSACL: PROG_UNAVAIL");
-    assert_eq!(reply_to(&null((100_021, 4), 0))[2..], [0, 0, 0, 0], "NLM, which says that there are no locks");
+    assert_eq!(
+        reply_to(&null((100_021, 4), 0))[2..],
+        [0, 0, 0, 0],
+        "NLM, which says that there are no locks"
+    );
     assert_eq!(reply_to(&null((100_003, 3), 22))[5], 3, "PROC_UNAVAIL");
     assert_eq!(reply_to(&null((100_003, 3), 1))[5], 4, "GARBAGE_ARGS");
     let mut old = null((100_003, 3), 0);

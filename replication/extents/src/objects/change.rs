@@ -76,7 +76,7 @@ impl Objects {
                 written?
             }
             // The payload was received by this processor a moment ago: its cache still has it.
-            Place::InPlace => tokio::task::block_in_place(|| writing.run(&shared, committed))?,
+            Place::Relieved => tokio::task::block_in_place(|| writing.run(&shared, committed))?,
             Place::Pool => blocking(move || writing.run(&shared, committed)).await??,
         };
         done.committed = committed;

@@ -29,8 +29,8 @@ pub struct WritesHere {
 pub enum Place<'a> {
     /// On this thread, as any other work of a task.
     Here(Watch<'a>),
-    /// On this thread, after others were told to take over its tasks.
-    InPlace,
+    /// On this thread, whose other tasks are taken over by others meanwhile.
+    Relieved,
     /// In the blocking pool.
     Pool,
 }
@@ -54,7 +54,7 @@ impl WritesHere {
             return Place::Pool;
         }
         if len > HERE_BYTES_MAX {
-            return Place::InPlace;
+            return Place::Relieved;
         }
         let began = self.clock.since_boot();
         if nanos(began) < self.paused_until.load(Relaxed) {

@@ -264,7 +264,7 @@ async fn small_writes_change_no_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_writes_are_done_in_place() {
+async fn large_writes_are_done_by_the_thread_that_asks() {
     let world = World::new();
     world.unstable(A, 0, &[7; 1 << 20]).await;
     assert_eq!(world.read(A, 0, 1 << 20).await.bytes, [7; 1 << 20][..]);

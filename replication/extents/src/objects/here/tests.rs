@@ -47,10 +47,10 @@ async fn a_write_that_was_held_up_sends_the_next_ones_to_the_pool_for_a_while() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_large_is_done_in_place_and_what_must_be_durable_in_the_pool() {
+async fn what_is_large_is_done_by_a_relieved_thread_and_what_must_be_durable_in_the_pool() {
     let (_, writes) = new();
     let large = writes.place(Stability::Unstable, HERE_BYTES_MAX + 1);
-    assert!(matches!(large, Place::InPlace));
+    assert!(matches!(large, Place::Relieved));
     for len in [1, 1 << 20] {
         assert!(matches!(writes.place(Stability::FileSync, len), Place::Pool));
     }
