@@ -43,7 +43,7 @@ impl Operator for FleetOperator {
             view: self.router.fleet().view().get(),
             uptime_seconds: self.clock.since_boot().saturating_sub(self.since).as_secs(),
             listen: self.listen.clone(),
-            disk: DiskView { total_bytes: disk.total, free_bytes: disk.free },
+            disk: DiskView { total_bytes: disk.total, free_bytes: disk.available },
             volumes: self.volumes(),
         })
     }

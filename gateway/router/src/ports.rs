@@ -71,10 +71,11 @@ impl<S: Store> Ports for Router<S> {
         let inode = local.inode(object)?;
         let attributes = self.attributes_of(&local, object, &inode).await?;
         let disk = self.parts.space.totals()?;
-        let objects_free = disk.free / BYTES_PER_OBJECT;
+        // Not `free`: BTRFS counts there what its metadata has taken and file data never gets.
+        let objects_free = disk.available / BYTES_PER_OBJECT;
         Ok(SpaceReport {
             bytes_total: disk.total,
-            bytes_free: disk.free,
+            bytes_free: disk.available,
             objects_total: local.catalog.objects().saturating_add(objects_free),
             objects_free,
             attributes,
