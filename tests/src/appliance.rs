@@ -273,7 +273,8 @@ impl Drop for Appliance {
 }
 
 /// The binary under test: `HOLDFAST_BIN`, or the release build.
-fn binary() -> PathBuf {
+#[must_use]
+pub fn binary() -> PathBuf {
     let path = std::env::var_os("HOLDFAST_BIN")
         .map_or_else(|| crate::repository().join("target/release/holdfast"), PathBuf::from);
     assert!(

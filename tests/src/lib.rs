@@ -29,7 +29,7 @@ pub mod rpc;
 mod sandbox;
 mod wait;
 
-pub use appliance::{Appliance, Reply, Setup};
+pub use appliance::{Appliance, Reply, Setup, binary};
 pub use client::{Connection, Who, connect, mount_with, nfs_address};
 pub use disk::LoopBtrfs;
 pub use guest::{Guest, Guests, Job, Outcome, Share};

@@ -2,7 +2,8 @@
 //! runs on this machine already.
 //!
 //! Invariant: only what is served is listed. NFSACL is not, so clients do without at once. NLM is,
-//! because lockd would wait for ever for a program that is not there: we say that there are no locks.
+//! because lockd would wait for ever for a program that is not there: we say that there are no
+//! locks.
 
 use std::io::{ErrorKind, Result as IoResult};
 use std::net::{Ipv4Addr, SocketAddr};

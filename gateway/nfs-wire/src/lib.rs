@@ -1,5 +1,6 @@
 //! The wire codec of the NFS door: ONC RPC (RFC 5531) with record marking, AUTH_NONE and
-//! AUTH_SYS; NFS v3 and MOUNT v3 (RFC 1813); NLM v4 as far as refusing goes; portmap v2 and rpcbind v3 and v4 (RFC 1833).
+//! AUTH_SYS; NFS v3 and MOUNT v3 (RFC 1813); NLM v4 as far as refusing goes; portmap v2 and
+//! rpcbind v3 and v4 (RFC 1833).
 //!
 //! Every protocol is here from both ends: what the appliance decodes a client can encode, and the
 //! other way round, so that each type has a round trip and a load generator has a fast client.

@@ -222,7 +222,8 @@ impl Run {
                 End::Kill | End::PowerCut => self.verifiers_before.push(verifier),
             }
         }
-        // A client sends again what it got no answer to; then it is done once, whatever came before.
+        // A client sends again what it got no answer to; then it is done once, whatever came
+        // before.
         if let Some((ask, operation)) = under_way {
             let answer = self.send(&ask, &operation).answer;
             self.history.push(format!("{} {operation:?}, again: {answer:?}", ask.identity.uid));

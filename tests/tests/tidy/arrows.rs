@@ -1,0 +1,108 @@
+//! Which crate may import which.
+//!
+//! Invariant: an arrow that is not listed is forbidden, so a new crate or a new arrow is a decision
+//! that shows in this file.
+
+/// What is wrong with `from` importing `to`, both crates of this workspace.
+pub fn between(from: &str, to: &str) -> Option<String> {
+    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == from) else {
+        return Some(format!("{from} is new: list what it may import"));
+    };
+    if allowed.contains(&to) {
+        return None;
+    }
+    Some(format!("{from} may not import {to}"))
+}
+
+/// What is wrong with `from`, a crate of this workspace, importing `to`, one from elsewhere.
+pub fn outward(from: &str, to: &str) -> Option<String> {
+    if PURE.contains(&from) && IMPURE.contains(&to) {
+        return Some(format!("{from} is pure and may not import {to}"));
+    }
+    let home = HOMES.iter().find(|(library, _)| *library == to);
+    match home {
+        Some((_, owners)) if !owners.contains(&from) => {
+            Some(format!("{from} may not import {to}: it is for {owners:?}"))
+        }
+        _ => None,
+    }
+}
+
+/// Crates without IO, clock and chance.
+pub const PURE: &[&str] = &["model", "ownership", "nfs-wire", "volume"];
+
+const ALLOWED: &[(&str, &[&str])] = &[
+    // What keeps objects knows nothing of the doors.
+    ("model", &[]),
+    ("ownership", &["model"]),
+    ("consensus", &["model"]),
+    ("catalog", &["model", "ownership"]),
+    ("extents", &["model"]),
+    // The doors know what a file system means, and not who does it.
+    ("nfs-wire", &[]),
+    ("volume", &["model"]),
+    ("nfs-server", &["model", "nfs-wire", "volume"]),
+    ("admin", &["model", "volume"]),
+    ("router", &["catalog", "consensus", "extents", "model", "ownership", "volume"]),
+    (
+        "holdfast",
+        &[
+            "admin",
+            "catalog",
+            "consensus",
+            "extents",
+            "model",
+            "nfs-server",
+            "ownership",
+            "router",
+            "volume",
+        ],
+    ),
+    // The harness meets an appliance from outside alone.
+    ("tests", &[]),
+    (
+        "benches",
+        &["catalog", "consensus", "extents", "model", "nfs-wire", "router", "tests", "volume"],
+    ),
+];
+
+const IMPURE: &[&str] = &[
+    "tokio",
+    "quinn",
+    "sled",
+    "raft-engine",
+    "rand",
+    "getrandom",
+    "rustix",
+    "libc",
+    "btrfsutil",
+    "socket2",
+    "uzers",
+];
+
+const HOMES: &[(&str, &[&str])] = &[
+    ("sled", &["catalog"]),
+    ("raft", &["consensus"]),
+    ("raft-engine", &["consensus"]),
+    ("btrfsutil", &["extents"]),
+    ("quinn", &["mesh"]),
+    ("axum", &["admin"]),
+    ("clap", &["holdfast", "benches"]),
+];
+
+#[test]
+fn an_arrow_upward_sideways_or_to_a_stranger_is_found() {
+    assert!(between("replicator", "model").is_some(), "a crate that is not listed");
+    assert!(between("catalog", "volume").is_some(), "replication knows no gateway");
+    assert!(between("nfs-server", "admin").is_some(), "a door knows no other door");
+    for inner in ["extents", "catalog", "router"] {
+        assert!(between("nfs-server", inner).is_some(), "a door goes through its ports");
+        assert!(between("admin", inner).is_some(), "a door goes through its ports");
+    }
+    assert!(between("tests", "volume").is_some(), "the harness is outside");
+    assert_eq!(between("router", "catalog"), None);
+    assert!(outward("volume", "tokio").is_some(), "a pure crate runs nothing");
+    assert!(outward("router", "sled").is_some(), "sled has one home");
+    assert_eq!(outward("catalog", "sled"), None);
+    assert_eq!(outward("router", "tokio"), None);
+}
