@@ -13,15 +13,17 @@ image_size=20G
 mounted=
 appliance=
 finish() {
+    status=$?
     if [ -n "$appliance" ] && kill -0 "$appliance" 2>/dev/null; then
         kill -TERM "$appliance"
-        wait "$appliance" || true
+        wait "$appliance" || status=$?
     fi
-    [ -z "$mounted" ] || umount "$root" || true
+    [ -z "$mounted" ] || umount "$root" || status=1
+    exit "$status"
 }
 trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+# Being told to stop is how it ends well; what went wrong then is for `finish` to say.
+trap 'exit 0' INT TERM
 
 mkdir -p "$root"
 if [ "$(stat -f -c %T "$root")" != btrfs ]; then

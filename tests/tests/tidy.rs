@@ -8,8 +8,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic")]
 
+#[path = "tidy/arrows.rs"]
 mod arrows;
+#[path = "tidy/rules.rs"]
 mod rules;
+#[path = "tidy/source.rs"]
 mod source;
 
 use std::fs;
