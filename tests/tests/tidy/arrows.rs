@@ -69,7 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const IMPURE: &[&str] = &[
     "tokio",
     "quinn",
-    "sled",
+    "fjall",
     "raft-engine",
     "rand",
     "getrandom",
@@ -81,7 +81,7 @@ const IMPURE: &[&str] = &[
 ];
 
 const HOMES: &[(&str, &[&str])] = &[
-    ("sled", &["catalog"]),
+    ("fjall", &["catalog"]),
     ("raft", &["consensus"]),
     ("raft-engine", &["consensus"]),
     ("btrfsutil", &["extents"]),
@@ -102,7 +102,7 @@ fn an_arrow_upward_sideways_or_to_a_stranger_is_found() {
     assert!(between("tests", "volume").is_some(), "the harness is outside");
     assert_eq!(between("router", "catalog"), None);
     assert!(outward("volume", "tokio").is_some(), "a pure crate runs nothing");
-    assert!(outward("router", "sled").is_some(), "sled has one home");
-    assert_eq!(outward("catalog", "sled"), None);
+    assert!(outward("router", "fjall").is_some(), "fjall has one home");
+    assert_eq!(outward("catalog", "fjall"), None);
     assert_eq!(outward("router", "tokio"), None);
 }

@@ -23,7 +23,7 @@ pub fn one_home(path: &str, text: &str) -> Vec<String> {
     for (library, home) in HOMES {
         let names = |what: &str| has_word(&code, what);
         let named = names(&format!("{library}::")) || names(&format!("use {library}"));
-        // `self::sled` and `crate::sled` are modules of ours.
+        // `self::fjall` and `crate::fjall` are modules of ours.
         let ours = code.matches(&format!("::{library}::")).count();
         let all = code.matches(&format!("{library}::")).count();
         let only_ours = all == ours && !names(&format!("use {library}"));
@@ -87,7 +87,7 @@ fn is_test(path: &str) -> bool {
 
 /// Crates that are pure but for one file, the adapter behind their seam.
 const MOSTLY_PURE: &[(&str, &str)] =
-    &[("catalog", "catalog/src/sled.rs"), ("consensus", "consensus/src/engine.rs")];
+    &[("catalog", "catalog/src/fjall.rs"), ("consensus", "consensus/src/engine.rs")];
 
 const IMPURE_WORDS: &[&str] = &[
     "std::fs",
@@ -108,7 +108,7 @@ const IMPURE_WORDS: &[&str] = &[
 ];
 
 const HOMES: &[(&str, &str)] = &[
-    ("sled", "replication/catalog/src/sled.rs"),
+    ("fjall", "replication/catalog/src/fjall.rs"),
     ("raft_engine", "replication/consensus/src/engine.rs"),
     ("btrfsutil", "replication/extents/src/btrfs.rs"),
     ("quinn", "replication/mesh/src/quic.rs"),
@@ -129,15 +129,15 @@ fn a_clock_in_a_pure_crate_is_found_and_one_in_a_comment_or_an_adapter_is_not() 
     assert_eq!(purity("replication/consensus/src/driver.rs", "use tokio::sync;").len(), 1);
     assert!(purity("gateway/volume/src/service.rs", "// not Instant::now()").is_empty());
     assert!(purity("gateway/volume/src/service/tests.rs", clock).is_empty());
-    assert!(purity("replication/catalog/src/sled.rs", "use std::fs;").is_empty());
+    assert!(purity("replication/catalog/src/fjall.rs", "use std::fs;").is_empty());
     assert!(purity("gateway/router/src/names.rs", clock).is_empty());
 }
 
 #[test]
 fn a_library_named_outside_its_home_is_found() {
-    for text in ["use sled::Db;", "use sled;", "fn f() { sled::open(); }"] {
+    for text in ["use fjall::Db;", "use fjall;", "fn f() { fjall::open(); }"] {
         assert_eq!(one_home("gateway/router/src/names.rs", text).len(), 1, "{text}");
-        assert!(one_home("replication/catalog/src/sled.rs", text).is_empty(), "{text}");
+        assert!(one_home("replication/catalog/src/fjall.rs", text).is_empty(), "{text}");
     }
     assert_eq!(
         one_home("replication/consensus/src/groups.rs", "use raft_engine::Engine;").len(),
@@ -145,9 +145,9 @@ fn a_library_named_outside_its_home_is_found() {
     );
     assert_eq!(one_home("replication/extents/src/linux.rs", "use btrfsutil::x;").len(), 1);
     assert!(
-        one_home("replication/catalog/src/lib.rs", "pub use self::sled::SledStore;").is_empty()
+        one_home("replication/catalog/src/lib.rs", "pub use self::fjall::FjallStore;").is_empty()
     );
-    assert!(one_home("gateway/router/src/names.rs", "// sled::Db").is_empty());
+    assert!(one_home("gateway/router/src/names.rs", "// fjall::Db").is_empty());
 }
 
 #[test]
