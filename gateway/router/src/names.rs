@@ -129,6 +129,7 @@ impl<S: Store> Router<S> {
         if !permission::permits(&*inode, &ask.identity, Access::Read) {
             return Err(refused_in(Refusal::Access, attributes));
         }
+        local.objects.look_ahead(names.iter().filter_map(file_of)).await;
         let mut entries = Vec::with_capacity(names.len());
         for ListedName { object, cookie, name, inode } in names {
             let attributes = match inode {
@@ -295,6 +296,14 @@ impl<S: Store> Router<S> {
         };
         let (dir, to_dir) = (standing(Some(dirs.first)), standing(dirs.second));
         Attached { object: Wcc::default(), dir, to_dir }
+    }
+}
+
+/// A listed file, and whether it has data.
+fn file_of(listed: &ListedName) -> Option<(ObjectId, bool)> {
+    match listed.inode.as_ref()?.kind {
+        InodeKind::File { has_data, .. } => Some((listed.object, has_data)),
+        _ => None,
     }
 }
 

@@ -25,8 +25,8 @@ mod table;
 pub use disk::{BackingFile, Disk, DiskTotals, FileFacts, Open, Rename, Wait};
 pub use linux::LinuxDisk;
 pub use objects::{
-    CopyFault, METRIC_FSYNC_SECONDS, Objects, READ_BYTES_MAX, ReadDone, Settings, Sink, SizeDone,
-    Stamping, WriteDone,
+    CopyFault, METRIC_FSYNC_SECONDS, METRIC_READS, Objects, READ_BYTES_MAX, ReadDone, Settings,
+    Sink, SizeDone, Stamping, WriteDone,
 };
 pub use record::{BadRecord, RECORD_XATTR, Record, RecordState};
 pub use space::{Ballast, Space, reserve_bytes};

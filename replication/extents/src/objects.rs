@@ -95,6 +95,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     table: Table,
     writes_here: WritesHere,
+    reads: read::Counted,
 }
 
 impl Objects {
@@ -117,6 +118,7 @@ impl Objects {
             writes_here: WritesHere::new(clock.clone()),
             clock,
             table,
+            reads: read::Counted::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -130,6 +132,21 @@ impl Objects {
             Ok(state.loaded().facts())
         });
         facts.await
+    }
+
+    /// Looks at the backing files of all these objects that are not in memory, with one change of
+    /// thread for all of them. What goes wrong is met again by whoever asks for one of them.
+    pub async fn look_ahead(&self, objects: impl Iterator<Item = (ObjectId, bool)>) {
+        let is_unknown = |object: &ObjectId| {
+            let known = self.shared.table.find(*object);
+            known.is_none_or(|known| known.state().core.is_none())
+        };
+        let unknown: Vec<_> = objects.filter(|(object, _)| is_unknown(object)).collect();
+        if unknown.len() > 1 {
+            let shared = Arc::clone(&self.shared);
+            // Only a runtime that stops ends it early.
+            let _ = blocking(move || shared.look_ahead(&unknown)).await;
+        }
     }
 
     /// Takes a mark for a change of the object's times that is an entry of the catalog, so that its
@@ -205,6 +222,9 @@ fn lacks_room(error: &io::Error) -> bool {
 
 /// How long one fsync took; a histogram, in seconds.
 pub const METRIC_FSYNC_SECONDS: &str = "holdfast_fsync_seconds";
+
+/// Reads that found bytes, by `from`: `memory`, the page cache had all of them, or `disk`; a counter.
+pub const METRIC_READS: &str = "holdfast_reads_total";
 
 impl Shared {
     /// Says that this copy is broken, the first time.

@@ -58,6 +58,25 @@ impl Shared {
         }
     }
 
+    /// Gets the facts of objects that nobody is opening already.
+    pub(super) fn look_ahead(&self, objects: &[(ObjectId, bool)]) {
+        for (object, has_data) in objects {
+            let Ok(object) = self.table.get(*object) else { return };
+            let opening = {
+                let mut state = object.state();
+                let readiness = state.readiness(*has_data, Need::Facts);
+                if state.opening || readiness != Ok(Readiness::NotOpen) {
+                    continue;
+                }
+                state.opening = true;
+                state.announced |= *has_data;
+                Opening(Arc::clone(&object))
+            };
+            // Whoever asks for this one meets the refusal again.
+            let _ = self.open_file(&opening, Need::Facts);
+        }
+    }
+
     /// Where an object's backing file is.
     pub(super) fn path(&self, object: ObjectId) -> PathBuf {
         let mut path = self.settings.dir.join(group_name(object));

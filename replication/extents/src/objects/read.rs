@@ -3,10 +3,11 @@
 use std::{io, sync::Arc};
 
 use bytes::BytesMut;
+use metrics::{Counter, counter};
 use model::{DataFacts, ObjectId, Refusal, Span};
 use tracing::warn;
 
-use super::{Objects, ReadDone, blocking, refresh_used};
+use super::{METRIC_READS, Objects, ReadDone, blocking, refresh_used};
 use crate::{
     BackingFile, Wait,
     core::{ReadPlan, ShortRead},
@@ -15,6 +16,21 @@ use crate::{
 
 /// The most bytes that one read returns; more than any door asks for.
 pub const READ_BYTES_MAX: u64 = 4 << 20;
+
+/// Where reads found their bytes; resolved once, so that counting costs an atomic operation.
+pub(super) struct Counted {
+    from_memory: Counter,
+    from_disk: Counter,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self {
+            from_memory: counter!(METRIC_READS, "from" => "memory"),
+            from_disk: counter!(METRIC_READS, "from" => "disk"),
+        }
+    }
+}
 
 /// A read that has its turn.
 struct Reading {
@@ -64,8 +80,10 @@ impl Objects {
             Err(error) => return Err(reading.failed(&error)),
         }
         if reading.rest().is_empty() {
+            self.shared.reads.from_memory.increment(1);
             return reading.finish();
         }
+        self.shared.reads.from_disk.increment(1);
         blocking(move || {
             while !reading.rest().is_empty() {
                 match reading.step(Wait::AsNeeded) {
