@@ -5,8 +5,9 @@ export HOLDFAST_BIN ?= $(CURDIR)/target/release/holdfast
 PJDFSTEST := pjdfstest 0.2.2
 FSX := fsx 0.3.2
 DENY := cargo-deny 0.20.2
+FUZZ := cargo-fuzz 0.13.1
 
-.PHONY: run test bench soak lint fmt binary packages-run packages-test tools
+.PHONY: run test bench soak fuzz lint fmt binary packages-run packages-test tools
 
 run: packages-run binary
 	@scripts/lab.sh
@@ -14,6 +15,10 @@ run: packages-run binary
 test: packages-test lint binary tools
 	@echo "== running the tests"
 	@cargo nextest run --workspace --no-fail-fast
+	@scripts/fuzz.sh 5
+
+fuzz: packages-test tools
+	@scripts/fuzz.sh 60
 
 soak: packages-test binary tools
 	@HOLDFAST_SOAK=1 cargo nextest run --workspace --no-fail-fast --profile soak
@@ -44,4 +49,4 @@ packages-test:
 	@command -v cargo-nextest >/dev/null || { echo "== building cargo-nextest"; cargo install --quiet --locked cargo-nextest; }
 
 tools:
-	@scripts/tools.sh $(PJDFSTEST) $(FSX)
+	@scripts/tools.sh $(PJDFSTEST) $(FSX) $(FUZZ)

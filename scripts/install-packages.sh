@@ -3,7 +3,7 @@
 set -euo pipefail
 
 run=(libbtrfsutil-dev libclang-dev clang protobuf-compiler btrfs-progs pkg-config cmake gcc make kmod iproute2)
-test=(user-mode-linux nfs-common rpcbind attr acl bc git python3 rsync util-linux procps strace)
+test=(g++ user-mode-linux nfs-common rpcbind attr acl bc git python3 rsync util-linux procps strace)
 bench=(nfs-ganesha nfs-ganesha-vfs fio linux-perf)
 
 wanted=()

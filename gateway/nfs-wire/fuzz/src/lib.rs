@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use nfs_wire::nfs3::{self, Outcome, Procedure};
 use nfs_wire::rpc::{self, Answer, CallHeader};
 use nfs_wire::{
-    BadCall, BadRecord, Body, Call, Framing, RecordReader, Verbatim, mount, record, rpcbind,
+    BadCall, BadRecord, Body, Call, Framing, RecordReader, Verbatim, mount, nlm, record, rpcbind,
 };
 
 /// A record, taken for a call and for a reply.
@@ -86,6 +86,20 @@ pub fn mount_args(data: &[u8]) {
         assert!(again.len() <= wire.len());
         assert_eq!(mount::Reply::decode(procedure, &again), Ok(reply));
     }
+}
+
+/// A procedure number in one byte, then its arguments, also taken for its results.
+pub fn nlm_args(data: &[u8]) {
+    let Some((procedure, wire)) = selected(data) else { return };
+    let Ok(args) = nlm::Args::decode(procedure.into(), &wire) else { return };
+    let again = args.to_bytes();
+    assert!(again.len() <= wire.len());
+    assert_eq!(nlm::Args::decode(procedure.into(), &again).as_ref(), Ok(&args));
+    if let Ok(reply) = nlm::Reply::decode(args.procedure, &wire) {
+        assert_eq!(nlm::Reply::decode(args.procedure, &reply.to_bytes()), Ok(reply));
+    }
+    let reply = args.clone().without_locks();
+    assert_eq!(nlm::Reply::decode(args.procedure, &reply.to_bytes()), Ok(reply));
 }
 
 /// Version and procedure number in one byte each, then the arguments. What decodes as arguments

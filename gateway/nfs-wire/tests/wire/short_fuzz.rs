@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use nfs_wire::rpc::{self, CallHeader};
-use nfs_wire::{Body, Framing, Xid};
+use nfs_wire::{Body, Framing, Xid, nlm};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -117,6 +117,18 @@ fn mutated_mount_messages_break_no_promise() {
     let replies =
         mount_reply().prop_map(|reply| selected(reply.procedure().code(), &reply.to_bytes()));
     run(bodies::mount_args, &seeds(prop_oneof![args, replies]));
+}
+
+#[test]
+fn mutated_nlm_messages_break_no_promise() {
+    let cookies = proptest::collection::vec(any::<u8>(), 0..40);
+    let args = (proptest::sample::select(nlm::Procedure::ALL), cookies).prop_map(
+        |(procedure, cookie)| {
+            let args = nlm::Args { procedure, cookie: cookie.into() };
+            selected(procedure.code(), &args.to_bytes())
+        },
+    );
+    run(bodies::nlm_args, &seeds(args));
 }
 
 #[test]
