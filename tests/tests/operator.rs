@@ -21,6 +21,37 @@ use tests::{Appliance, Guests, LoopBtrfs, Sandbox, Setup, binary, eventually, ou
 use client::{Call, Client, Credential, Status, place, with_mode};
 
 #[test]
+fn a_backing_file_that_nothing_knows_is_put_into_quarantine_and_never_deleted() {
+    let (_sandbox, disk, mut appliance) = world();
+    let mut nfs = Client::new(Credential::ROOT);
+    let root = nfs.root("demo");
+    let file = nfs.create(&root, "known");
+    nfs.write(&file, 0, b"content", stable_how::FILE_SYNC).unwrap();
+    appliance.stop();
+    let id = folder_of_the_volume(&disk);
+    let data = disk.path().join(format!("ada/volumes/{id}/data"));
+    std::fs::write(data.join("0/abc"), "somebody's only copy").unwrap();
+    appliance.restart();
+    assert_eq!(appliance.cli(&["volume", "check", "demo"]).code, 1, "it is reported at first");
+    let quarantined = eventually("the file to be in quarantine", || {
+        let entry = std::fs::read_dir(data.join("quarantine")).ok()?.next()?;
+        Some(entry.unwrap().path())
+    });
+    assert!(quarantined.file_name().unwrap().to_string_lossy().starts_with("abc."));
+    assert_eq!(std::fs::read_to_string(quarantined).unwrap(), "somebody's only copy");
+    appliance.check("demo");
+    let mut nfs = Client::new(Credential::ROOT);
+    assert_eq!(nfs.getattr(&file).size, 7);
+    appliance.stop();
+}
+
+/// The folder of the only volume.
+fn folder_of_the_volume(disk: &LoopBtrfs) -> String {
+    let mut volumes = std::fs::read_dir(disk.path().join("ada/volumes")).unwrap();
+    volumes.next().unwrap().unwrap().file_name().into_string().unwrap()
+}
+
+#[test]
 fn a_volume_is_made_shown_mounted_and_deleted() {
     let (_sandbox, disk, mut appliance) = world();
     let made = json_of(&appliance, &["volume", "create", "media", "--root-mode", "0750"]);

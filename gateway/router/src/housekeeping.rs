@@ -1,7 +1,7 @@
 //! What goes on in the background: entering faults and first data, removing backing files, taking
 //! checkpoints and cutting the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ impl<S: Store> Router<S> {
     pub(crate) fn tend_volume(self: &Arc<Self>, local: &Arc<Local<S>>, faults: Faults) {
         tokio::spawn(enter_faults(Arc::downgrade(self), Arc::downgrade(local), faults));
         tokio::spawn(tend(Arc::downgrade(self), Arc::downgrade(local)));
+        tokio::spawn(quarantine_unknown(Arc::downgrade(local)));
     }
 
     /// Starts the task that takes checkpoints.
@@ -158,12 +159,53 @@ async fn tend<S: Store>(router: std::sync::Weak<Router<S>>, local: std::sync::We
     }
 }
 
+/// Puts backing files that neither the catalog nor its removal list knows into quarantine, once a
+/// start; those that were there for long go. Nothing is deleted because something does not know it.
+async fn quarantine_unknown<S: Store>(local: std::sync::Weak<Local<S>>) {
+    tokio::time::sleep(QUARANTINE_AFTER).await;
+    let Some(local) = local.upgrade() else { return };
+    let looked = tokio::task::spawn_blocking(move || {
+        let unknown = unknown_files(&local)?;
+        for object in &unknown {
+            local.objects.quarantine(*object).map_err(not_quarantined)?;
+        }
+        local.objects.discard_quarantined(QUARANTINED_FOR).map_err(not_quarantined)
+    });
+    if let Err(fault) = looked.await {
+        tracing::error!(%fault, "the look for unknown backing files was broken off");
+    }
+}
+
+/// Backing files that neither the catalog nor its removal list knows. Blocks.
+pub(crate) fn unknown_files<S: Store>(local: &Local<S>) -> Result<Vec<ObjectId>, Refusal> {
+    let mut on_disk = Vec::new();
+    let listed = local.objects.each_backing_file(|object| on_disk.push(object));
+    listed.map_err(not_quarantined)?;
+    let mut unknown = Vec::new();
+    for object in on_disk {
+        let known = local.catalog.inode(object).map_err(crate::local::faulted)?;
+        if known.is_none_or(|inode| inode.record().is_none()) {
+            unknown.push(object);
+        }
+    }
+    // Looked at last: what was removed meanwhile is on it, or its file is gone.
+    let to_go = local.catalog.removals(usize::MAX).map_err(crate::local::faulted)?;
+    let to_go: HashSet<ObjectId> = to_go.into_iter().collect();
+    unknown.retain(|object| !to_go.contains(object) && local.objects.has_backing_file(*object));
+    Ok(unknown)
+}
+
 async fn continue_soon() {
     tokio::task::yield_now().await;
 }
 
 fn not_removed(fault: std::io::Error) -> Refusal {
     tracing::warn!(%fault, "backing files could not be removed");
+    Refusal::Fault
+}
+
+fn not_quarantined(fault: std::io::Error) -> Refusal {
+    tracing::warn!(%fault, "unknown backing files could not be put into quarantine");
     Refusal::Fault
 }
 
@@ -179,6 +221,10 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// DESIGN's "one entry a second at most".
 const TEND_EVERY: Duration = Duration::from_secs(1);
 const ENTER_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// A start has more urgent things to do first.
+const QUARANTINE_AFTER: Duration = Duration::from_secs(5);
+/// Time enough for somebody to miss what was in them.
+const QUARANTINED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// So many numbers fit into one entry with room to spare.
 const REMOVALS_PER_ENTRY_MAX: usize = 4096;
 const HAS_DATA_PER_ENTRY_MAX: usize = 4096;

@@ -222,14 +222,7 @@ fn check<S: Store>(local: &Local<S>) -> Result<CheckReport, Refusal> {
         tracing::error!(%fault, "backing files can't be listed");
         Refusal::Fault
     })?;
-    let to_go = local.catalog.removals(usize::MAX).map_err(crate::local::faulted)?;
-    let mut orphans = Vec::new();
-    for object in &on_disk {
-        let known = local.catalog.inode(*object).map_err(crate::local::faulted)?;
-        if known.and_then(|inode| inode.record().cloned()).is_none() && !to_go.contains(object) {
-            orphans.push(*object);
-        }
-    }
+    let orphans = crate::housekeeping::unknown_files(local)?;
     let with_data = local.catalog.objects_with_data().map_err(crate::local::faulted)?;
     let missing = with_data.into_iter().filter(|object| !on_disk.contains(object)).collect();
     Ok(CheckReport { catalog, orphans, missing })

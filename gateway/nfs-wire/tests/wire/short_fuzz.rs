@@ -122,12 +122,11 @@ fn mutated_mount_messages_break_no_promise() {
 #[test]
 fn mutated_nlm_messages_break_no_promise() {
     let cookies = proptest::collection::vec(any::<u8>(), 0..40);
-    let args = (proptest::sample::select(nlm::Procedure::ALL), cookies).prop_map(
-        |(procedure, cookie)| {
+    let args =
+        (proptest::sample::select(nlm::Procedure::ALL), cookies).prop_map(|(procedure, cookie)| {
             let args = nlm::Args { procedure, cookie: cookie.into() };
             selected(procedure.code(), &args.to_bytes())
-        },
-    );
+        });
     run(bodies::nlm_args, &seeds(args));
 }
 

@@ -81,8 +81,9 @@ fn nanos(duration: Duration) -> u64 {
 /// Larger ones are worth telling other threads to take over.
 const HERE_BYTES_MAX: u64 = 64 << 10;
 
-/// A write that took longer was held up by the disk.
-const HELD_UP: Duration = Duration::from_millis(2);
+/// A write that took longer was held up by the disk; less can be another thread's turn on the
+/// processor.
+const HELD_UP: Duration = Duration::from_millis(10);
 
 /// How long the pool takes all writes after that: about as long as Linux holds up a writer of too
 /// many dirty pages.

@@ -1,6 +1,6 @@
 //! What is done to objects as files: removal, quarantine, faults, the clean stop.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use model::{ObjectId, Refusal};
 use tracing::{info, warn};
@@ -9,7 +9,7 @@ use super::{
     CopyFault, Objects, Shared, blocking,
     load::{file_name, group_name},
 };
-use crate::{Rename, object::Object};
+use crate::{Open, Rename, object::Object};
 
 /// How many files a clean stop fsyncs at a time.
 const SETTLED_AT_A_TIME: usize = 16;
@@ -100,8 +100,13 @@ impl Objects {
         Ok(())
     }
 
-    /// Moves the backing file of an object that nobody knows out of the way, into
-    /// `<dir>/quarantine`. Blocks.
+    /// Whether the object has a backing file now. Blocks.
+    pub fn has_backing_file(&self, object: ObjectId) -> bool {
+        self.shared.disk.open(&self.shared.path(object), Open::Existing).is_ok()
+    }
+
+    /// Moves the backing file of an object that nobody knows out of the way, to
+    /// `<dir>/quarantine/<object>.<second>`, both in hex. Blocks.
     pub fn quarantine(&self, object: ObjectId) -> io::Result<()> {
         let shared = &self.shared;
         let quarantine = shared.settings.dir.join(QUARANTINE_NAME);
@@ -110,10 +115,39 @@ impl Objects {
             Ok(()) | Err(_) => {}
         }
         let from: &Path = &shared.path(object);
-        let to: &Path = &quarantine.join(file_name(object));
+        let name = format!("{}.{:x}", file_name(object), self.second());
+        let to: &Path = &quarantine.join(name);
         shared.disk.rename(Rename { from, to })?;
         info!(%object, "the backing file of an unknown object is quarantined");
         Ok(())
+    }
+
+    /// Deletes what has been in quarantine for longer than `kept`; how many files. Blocks.
+    pub fn discard_quarantined(&self, kept: Duration) -> io::Result<usize> {
+        let disk = &self.shared.disk;
+        let quarantine = self.shared.settings.dir.join(QUARANTINE_NAME);
+        let before = self.second().saturating_sub(kept.as_secs());
+        let mut old = Vec::new();
+        let listed = disk.list(&quarantine, &mut |name| {
+            let second = name.to_str().and_then(|name| name.split_once('.'));
+            if second.and_then(|(_, second)| parse_hex(second)).is_some_and(|at| at < before) {
+                old.push(quarantine.join(name));
+            }
+        });
+        match listed {
+            // Nothing was ever put there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            listed => listed?,
+        }
+        for path in &old {
+            disk.unlink(path)?;
+            info!(path = %path.display(), "a file nobody knows was in quarantine long enough");
+        }
+        Ok(old.len())
+    }
+
+    fn second(&self) -> u64 {
+        self.shared.clock.wall().as_nanos() / 1_000_000_000
     }
 
     /// Makes everything durable and every record clean, for a clean stop. The first refusal, after

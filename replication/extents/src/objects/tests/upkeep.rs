@@ -122,11 +122,29 @@ async fn a_quarantined_file_is_out_of_the_way() {
     let world = world.restart();
     world.objects.quarantine(A).unwrap();
     assert!(world.file_of(A).is_none());
-    let path = Path::new("/data/quarantine/1234");
+    let path = Path::new("/data/quarantine/1234.0");
     assert!(crate::Disk::open(&world.disk, path, Open::Existing).is_ok());
     let mut shown = 0;
     world.objects.each_backing_file(|_| shown += 1).unwrap();
     assert_eq!(shown, 0);
+}
+
+#[tokio::test]
+async fn quarantine_ends_after_its_time() {
+    let world = World::new();
+    let kept = Duration::from_secs(60);
+    assert_eq!(world.objects.discard_quarantined(kept).unwrap(), 0);
+    for object in [A, B] {
+        world.file_sync(object, 0, b"unknown").await;
+        *world.clock.0.lock() += 50 * 1_000_000_000;
+        world.objects.quarantine(object).unwrap();
+    }
+    assert_eq!(world.objects.discard_quarantined(kept).unwrap(), 0);
+    *world.clock.0.lock() += 20 * 1_000_000_000;
+    assert_eq!(world.objects.discard_quarantined(kept).unwrap(), 1);
+    *world.clock.0.lock() += 50 * 1_000_000_000;
+    assert_eq!(world.objects.discard_quarantined(kept).unwrap(), 1);
+    assert_eq!(world.objects.discard_quarantined(kept).unwrap(), 0);
 }
 
 #[tokio::test]
