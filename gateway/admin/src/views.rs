@@ -96,10 +96,10 @@ pub struct CreateVolume {
 }
 
 /// An object with a stale copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultView {
-    /// In which volume.
-    pub volume: u64,
+    /// The name of its volume, as the call that clears the fault takes it.
+    pub volume: String,
     /// Which object.
     pub object: u64,
 }

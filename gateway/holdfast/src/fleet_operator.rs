@@ -114,8 +114,13 @@ impl Operator for FleetOperator {
 
     fn faults(&self, volume: Option<&str>) -> Result<Vec<FaultView>, Problem> {
         let faulty = self.router.faulty_objects(volume).map_err(problem)?;
-        let view =
-            |f: &router::FaultyObject| FaultView { volume: f.volume.get(), object: f.object.get() };
+        let fleet = self.router.fleet();
+        let name_of = |id| fleet.volumes().iter().find(|info| info.id == id);
+        let view = |f: &router::FaultyObject| FaultView {
+            // One that is gone since then has no name any more.
+            volume: name_of(f.volume).map_or_else(String::new, |info| info.name.clone()),
+            object: f.object.get(),
+        };
         Ok(faulty.iter().map(view).collect())
     }
 

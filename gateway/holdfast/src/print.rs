@@ -70,7 +70,7 @@ pub fn faults(faults: &[FaultView]) -> String {
     if faults.is_empty() {
         return "no faults\n".to_owned();
     }
-    let rows = faults.iter().map(|f| vec![f.volume.to_string(), f.object.to_string()]);
+    let rows = faults.iter().map(|f| vec![f.volume.clone(), f.object.to_string()]);
     table(&["VOLUME", "OBJECT"], rows.collect())
 }
 
