@@ -1,7 +1,7 @@
 //! What an operator does: volumes, exports, faults and metrics of a running appliance.
 //!
 //! Invariant: every verb does what it says, and says what it did as a table and as JSON; a refusal
-//! is one sentence that names what is wrong, with exit code 1, and 2 for a line that makes no sense.
+//! is one sentence that names what is wrong, with exit code 1; 2 is for a line that makes no sense.
 //!
 //! Absent on purpose: the HTTP API beneath, which the `admin` crate tests.
 

@@ -223,7 +223,7 @@ fn lacks_room(error: &io::Error) -> bool {
 /// How long one fsync took; a histogram, in seconds.
 pub const METRIC_FSYNC_SECONDS: &str = "holdfast_fsync_seconds";
 
-/// Reads that found bytes, by `from`: `memory`, the page cache had all of them, or `disk`; a counter.
+/// Reads that found bytes; a counter. By `from`: `memory`, where all of them were, or `disk`.
 pub const METRIC_READS: &str = "holdfast_reads_total";
 
 impl Shared {
