@@ -150,6 +150,8 @@ fn status_check_and_faults_say_how_the_appliance_is() {
     assert_eq!((&check["clean"], &check["violations"]), (&json!(true), &json!([])));
     assert_eq!(json_of(&appliance, &["object", "faults"]), json!([]));
     assert_eq!(appliance.cli_ok(&["object", "faults", "demo"]), "no faults\n");
+    let config = appliance.config().to_str().unwrap();
+    assert_eq!(json_of(&appliance, &["check-config", config]), json!({ "good": config }));
     let nothing = refusal_of(&appliance, &["object", "clear", "demo", "12345"]);
     assert!(nothing.contains("no such object"), "{nothing}");
     appliance.stop();

@@ -171,7 +171,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Serve(ConfigFile { config }) => serve::run(&config),
-        Verb::CheckConfig { file } => check_config(&file),
+        Verb::CheckConfig { file } => check_config(Show { json: cli.json }, &file),
         verb => talk(&cli.socket, cli.json, verb),
     };
     match done {
@@ -183,10 +183,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn check_config(file: &std::path::Path) -> Result<ExitCode, String> {
+fn check_config(show: Show, file: &std::path::Path) -> Result<ExitCode, String> {
     Config::read(file).map_err(|bad| bad.to_string())?;
-    println!("{} is good", file.display());
-    Ok(ExitCode::SUCCESS)
+    let good = serde_json::json!({ "good": file.display().to_string() });
+    show.print(&good, |_| format!("{} is good\n", file.display()))
 }
 
 fn talk(socket: &Option<PathBuf>, json: bool, verb: Verb) -> Result<ExitCode, String> {
