@@ -11,6 +11,8 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pulse {
     pub(crate) stopping: bool,
+    /// How many beats there were.
+    pub(crate) beats: u32,
 }
 
 /// The server stops, or was dropped.

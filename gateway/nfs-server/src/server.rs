@@ -5,6 +5,7 @@
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +44,8 @@ pub(crate) struct Shared<P> {
     pub(crate) mounts: Mounts,
     /// The budget of all connections together.
     pub(crate) bytes: Budget,
+    /// The beat at which somebody's broken stream was last told of.
+    pub(crate) broken_told: AtomicU32,
 }
 
 impl Server {
@@ -69,6 +72,7 @@ impl Server {
             service,
             metrics: Metrics::new(),
             mounts: Mounts::default(),
+            broken_told: AtomicU32::new(u32::MAX),
         });
         let places = Arc::new(Semaphore::new(connections_max as usize));
         for Listening { tcp, udp, address } in listening {
@@ -155,7 +159,7 @@ async fn beat_regularly<P: Ports>(shared: Arc<Shared<P>>, pulse: watch::Sender<P
             return;
         }
         shared.metrics.in_flight_bytes.set(shared.bytes.used() as f64);
-        pulse.send_modify(|_| {});
+        pulse.send_modify(|pulse| pulse.beats = pulse.beats.wrapping_add(1));
     }
 }
 

@@ -14,6 +14,7 @@ use std::future::{Future, poll_fn};
 use std::io::Error as IoError;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -89,7 +90,11 @@ impl<P: Ports> Session<P> {
             }
             End::Broken(bad) => {
                 metrics.closed(Cause::BadRecord);
-                warn!(%client, %bad, "closed: the stream is no NFS, or a record is too large");
+                // All are counted; whoever sends a thousand a second does not fill the log.
+                let beat = self.pulse.borrow().beats;
+                if self.connection.shared.broken_told.swap(beat, Ordering::Relaxed) != beat {
+                    warn!(%client, %bad, "closed: the stream is no NFS, or a record is too large");
+                }
                 self.connection.close();
             }
             End::RecordTimeout => {

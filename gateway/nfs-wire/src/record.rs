@@ -55,6 +55,8 @@ pub struct RecordReader {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
+    /// No record yet, or none for long: whoever holds many connections open gets little memory.
+    First,
     Small,
     Bulk,
 }
@@ -85,7 +87,7 @@ impl RecordReader {
             joined: BytesMut::new(),
             fragment: None,
             empty_fragments: 0,
-            mode: Mode::Small,
+            mode: Mode::First,
             broken: None,
         }
     }
@@ -150,6 +152,7 @@ impl RecordReader {
     pub fn release_idle(&mut self) {
         if self.is_between_records() {
             self.inbox = BytesMut::new();
+            self.mode = Mode::First;
         }
     }
 
@@ -259,7 +262,11 @@ impl RecordReader {
         if has_room(&self.inbox) {
             return;
         }
-        let refill = INBOX_BYTES.saturating_sub(self.inbox.len()).max(bytes);
+        let inbox_bytes = match self.mode {
+            Mode::First => 0,
+            Mode::Small | Mode::Bulk => INBOX_BYTES,
+        };
+        let refill = inbox_bytes.saturating_sub(self.inbox.len()).max(bytes);
         if self.inbox.try_reclaim(refill) {
             return;
         }

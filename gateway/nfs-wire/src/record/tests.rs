@@ -54,11 +54,26 @@ fn bulk_reader() -> RecordReader {
     reader
 }
 
+/// A reader that has just seen a small record.
+fn small_reader() -> RecordReader {
+    let mut reader = RecordReader::new(LIMIT);
+    assert_eq!(read_all(&mut reader, &record(&[1; 8]), &[LIMIT]), [vec![1; 8]]);
+    reader
+}
+
+#[test]
+fn a_connection_that_has_sent_no_record_yet_has_little_memory() {
+    let mut reader = RecordReader::new(LIMIT);
+    assert_eq!(fill(&mut reader, &mut &record(&numbers(20_000))[..], 4), 4);
+    assert_eq!(drain(&mut reader), [""; 0]);
+    assert!(reader.inbox.capacity() <= SMALL_READ_BYTES_MIN);
+}
+
 #[test]
 fn many_calls_arrive_in_one_read() {
     let calls: Vec<_> = (0..100).map(|at| numbers(at * 4)).collect();
     let stream: Vec<_> = calls.iter().flat_map(|call| record(call)).collect();
-    let mut reader = RecordReader::new(LIMIT);
+    let mut reader = small_reader();
     assert_eq!(fill(&mut reader, &mut &stream[..], usize::MAX), stream.len());
     assert_eq!(drain(&mut reader), calls);
     assert!(reader.is_between_records());
@@ -205,7 +220,7 @@ fn an_idle_connection_gives_back_its_memory() {
 
 #[test]
 fn a_reader_that_holds_on_to_no_record_reuses_its_memory() {
-    let mut reader = RecordReader::new(LIMIT);
+    let mut reader = small_reader();
     read_all(&mut reader, &record(&[0; 1000]), &[usize::MAX]);
     let start = reader.inbox.as_ptr().addr();
     for _ in 0..1000 {

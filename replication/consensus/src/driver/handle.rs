@@ -147,7 +147,10 @@ impl Opening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum OpenFault {
     /// Acknowledged entries are gone: do not start, restore this appliance.
-    #[error("the log has lost acknowledged entries: entry {missing} is missing")]
+    #[error(
+        "the log has lost acknowledged entries: entry {missing} is missing. Log and catalog are not \
+         of one moment: bring back the whole root from one snapshot or backup"
+    )]
     Lost {
         /// The first entry that is missing, or is not the one that was applied.
         missing: Index,
