@@ -18,8 +18,8 @@ pub const BATCH_PROPOSALS_MAX: usize = 4096;
 pub const LINGER_MAX: Duration = Duration::from_micros(200);
 
 /// With this many proposals a sync is shared well enough, and waiting for more costs more than it
-/// gains: their syncs would stand still meanwhile (measured: at 64, 32 askers lose an eighth and 256
-/// a fifth).
+/// gains: their syncs would stand still meanwhile (measured: at 64, 32 askers lose an eighth and
+/// 256 a fifth).
 pub const LINGER_PROPOSALS_MAX: usize = 8;
 
 /// Most proposals waiting for a step; over it the asker is told to ask again.
