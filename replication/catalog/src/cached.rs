@@ -1,8 +1,8 @@
 //! The store with the inodes used last, decoded: nearly every request looks at one or two, and
 //! finding and decoding one in the store costs more than all the rest of a small request.
 //!
-//! Invariant: the cache holds what the store holds. Readers fill it and appliers change it, never
-//! both at a time: the catalog's lock keeps them apart.
+//! Invariant: the cache holds what the store holds. Whoever reads fills it, the one who applies
+//! changes it, and the catalog's lock keeps readers away while that happens.
 
 use std::sync::Arc;
 
