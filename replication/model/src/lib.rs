@@ -11,6 +11,7 @@ mod export;
 mod identity;
 mod ids;
 mod mark;
+mod membership;
 mod name;
 mod object;
 pub mod permission;
@@ -34,6 +35,7 @@ pub use ids::{
     View, VolumeId,
 };
 pub use mark::{Mark, Reign};
+pub use membership::Membership;
 pub use name::{BadName, NAME_BYTES_MAX, Name, SYMLINK_BYTES_MAX};
 pub use object::{DataFacts, Inode, InodeKind, LINKS_MAX, ObjectRecord, Stamp, Times};
 pub use refusal::Refusal;
