@@ -104,7 +104,7 @@ impl Commands {
         let now = Timestamp::from_nanos(u64::MAX / 4);
         let data = encode(Command::Change(change.asked(Identity::root(), None, now)));
         let index = catalog.applied().index.next();
-        let entry = LogEntry { index, term: TERM, data: &data };
+        let entry = LogEntry { index, term: TERM, data: &data, membership: None };
         let answers = catalog.apply(&[entry]).map_err(|fault| fault.to_string())?;
         match answers.into_iter().next() {
             Some(Ok(_)) => Ok(()),
@@ -140,7 +140,7 @@ impl Commands {
     fn enter<S: Store>(&mut self, catalog: &Catalog<S>, command: Command) -> Option<ObjectId> {
         self.index += 1;
         let data = encode(command);
-        let entry = LogEntry { index: self.index(), term: TERM, data: &data };
+        let entry = LogEntry { index: self.index(), term: TERM, data: &data, membership: None };
         let answers = catalog.apply(&[entry]).expect("the store takes an entry");
         let answer = answers.into_iter().next().expect("an entry has an answer");
         answer.expect("the entry is not refused").map(|changed| changed.object)
@@ -152,8 +152,10 @@ impl Commands {
 /// # Panics
 /// If the store or the catalog refuses.
 pub fn apply<S: Store>(catalog: &Catalog<S>, batch: &[(Index, Vec<u8>)]) {
-    let entries: Vec<_> =
-        batch.iter().map(|(index, data)| LogEntry { index: *index, term: TERM, data }).collect();
+    let entries: Vec<_> = batch
+        .iter()
+        .map(|(index, data)| LogEntry { index: *index, term: TERM, data, membership: None })
+        .collect();
     let answers = catalog.apply(&entries).unwrap_or_else(|fault| panic!("{fault}"));
     assert!(answers.iter().all(Result::is_ok), "no entry is refused");
 }

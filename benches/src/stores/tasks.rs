@@ -190,7 +190,7 @@ impl Task for Reopen {
     fn run<S: Store>(self, open: impl Fn() -> Result<S, StoreFault>) -> Reopened {
         let started = Instant::now();
         let opened = open().and_then(|store| {
-            Catalog::open(store, FOUNDER).map_err(|e| StoreFault {
+            Catalog::open(store, &[FOUNDER]).map_err(|e| StoreFault {
                 place: String::new(),
                 action: "open its catalog",
                 reason: e.to_string(),
@@ -215,7 +215,7 @@ impl Task for Reopen {
 
 fn opened<S: Store>(open: &impl Fn() -> Result<S, StoreFault>) -> Catalog<S> {
     let store = open().unwrap_or_else(|fault| panic!("{fault}"));
-    Catalog::open(store, FOUNDER).unwrap_or_else(|fault| panic!("{fault}"))
+    Catalog::open(store, &[FOUNDER]).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
 /// What this process has used so far.

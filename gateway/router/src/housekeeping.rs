@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Command, Store};
-use model::{GroupId, Index, ObjectId, Refusal};
+use model::{ApplianceId, GroupId, Index, ObjectId, Refusal};
 use ownership::FleetCommand;
 
 use crate::local::Local;
@@ -17,7 +17,7 @@ impl<S: Store> Router<S> {
     pub(crate) fn tend_volume(self: &Arc<Self>, local: &Arc<Local<S>>, faults: Faults) {
         tokio::spawn(enter_faults(Arc::downgrade(self), Arc::downgrade(local), faults));
         tokio::spawn(tend(Arc::downgrade(self), Arc::downgrade(local)));
-        tokio::spawn(quarantine_unknown(Arc::downgrade(local)));
+        tokio::spawn(quarantine_unknown(self.parts.appliance, Arc::downgrade(local)));
     }
 
     /// Starts the task that takes checkpoints.
@@ -72,7 +72,8 @@ impl<S: Store> Router<S> {
     /// Removes backing files of objects that are gone, and strikes them off the list once the file
     /// system has committed that.
     async fn remove_backing_files(&self, local: &Local<S>) -> Result<usize, Refusal> {
-        let list = local.catalog.removals(REMOVALS_PER_ENTRY_MAX);
+        let appliance = self.parts.appliance;
+        let list = local.catalog.removals(appliance, REMOVALS_PER_ENTRY_MAX);
         let objects = list.map_err(crate::local::faulted)?;
         if objects.is_empty() {
             return Ok(0);
@@ -80,7 +81,7 @@ impl<S: Store> Router<S> {
         local.objects.remove(&objects).await.map_err(not_removed)?;
         local.objects.sync_file_system().await.map_err(not_removed)?;
         let removed = objects.len();
-        self.enter(local, Command::Removed(objects)).await?;
+        self.enter(local, Command::RemovedBy { appliance, objects }).await?;
         Ok(removed)
     }
 }
@@ -161,11 +162,11 @@ async fn tend<S: Store>(router: std::sync::Weak<Router<S>>, local: std::sync::We
 
 /// Puts backing files that neither the catalog nor its removal list knows into quarantine, once a
 /// start; those that were there for long go. Nothing is deleted because something does not know it.
-async fn quarantine_unknown<S: Store>(local: std::sync::Weak<Local<S>>) {
+async fn quarantine_unknown<S: Store>(appliance: ApplianceId, local: std::sync::Weak<Local<S>>) {
     tokio::time::sleep(QUARANTINE_AFTER).await;
     let Some(local) = local.upgrade() else { return };
     let looked = tokio::task::spawn_blocking(move || {
-        let unknown = unknown_files(&local)?;
+        let unknown = unknown_files(&local, appliance)?;
         for object in &unknown {
             local.objects.quarantine(*object).map_err(not_quarantined)?;
         }
@@ -176,20 +177,24 @@ async fn quarantine_unknown<S: Store>(local: std::sync::Weak<Local<S>>) {
     }
 }
 
-/// Backing files that neither the catalog nor its removal list knows. Blocks.
-pub(crate) fn unknown_files<S: Store>(local: &Local<S>) -> Result<Vec<ObjectId>, Refusal> {
+/// Backing files that are no copy `appliance` is to have, and not on its removal list. Blocks.
+pub(crate) fn unknown_files<S: Store>(
+    local: &Local<S>,
+    appliance: ApplianceId,
+) -> Result<Vec<ObjectId>, Refusal> {
     let mut on_disk = Vec::new();
     let listed = local.objects.each_backing_file(|object| on_disk.push(object));
     listed.map_err(not_quarantined)?;
     let mut unknown = Vec::new();
     for object in on_disk {
         let known = local.catalog.inode(object).map_err(crate::local::faulted)?;
-        if known.is_none_or(|inode| inode.record().is_none()) {
+        let record = known.as_ref().and_then(|inode| inode.record());
+        if record.is_none_or(|record| !record.replicas.contains(&appliance)) {
             unknown.push(object);
         }
     }
     // Looked at last: what was removed meanwhile is on it, or its file is gone.
-    let to_go = local.catalog.removals(usize::MAX).map_err(crate::local::faulted)?;
+    let to_go = local.catalog.removals(appliance, usize::MAX).map_err(crate::local::faulted)?;
     let to_go: HashSet<ObjectId> = to_go.into_iter().collect();
     unknown.retain(|object| !to_go.contains(object) && local.objects.has_backing_file(*object));
     Ok(unknown)

@@ -98,6 +98,11 @@ impl<S: Store> StateMachines for Applier<S> {
 fn log_entries(committed: &[Committed]) -> Vec<LogEntry<'_>> {
     committed
         .iter()
-        .map(|entry| LogEntry { index: entry.index, term: entry.term, data: &entry.data })
+        .map(|entry| LogEntry {
+            index: entry.index,
+            term: entry.term,
+            data: &entry.data,
+            membership: None,
+        })
         .collect()
 }

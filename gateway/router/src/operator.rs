@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalog::{Command, Report, Store};
-use model::{ExportRule, ObjectId, Refusal, RootDirectory, VolumeId, VolumeInfo};
+use model::{ApplianceId, ExportRule, ObjectId, Refusal, RootDirectory, VolumeId, VolumeInfo};
 use ownership::{Fleet, FleetAnswer, FleetCommand, FleetRefusal};
 use thiserror::Error;
 
@@ -193,7 +193,8 @@ impl<S: Store> Router<S> {
         name: &str,
     ) -> Result<CheckReport, OperatorRefusal> {
         let local = self.local(self.info(name)?.id)?;
-        let checked = tokio::task::spawn_blocking(move || check(&local)).await;
+        let appliance = self.parts.appliance;
+        let checked = tokio::task::spawn_blocking(move || check(&local, appliance)).await;
         Ok(checked.map_err(|_| Refusal::Fault)??)
     }
 
@@ -212,7 +213,7 @@ impl<S: Store> Router<S> {
     }
 }
 
-fn check<S: Store>(local: &Local<S>) -> Result<CheckReport, Refusal> {
+fn check<S: Store>(local: &Local<S>, appliance: ApplianceId) -> Result<CheckReport, Refusal> {
     let catalog = local.catalog.check().map_err(crate::local::faulted)?;
     let mut on_disk = std::collections::HashSet::new();
     let listed = local.objects.each_backing_file(&mut |object| {
@@ -222,7 +223,7 @@ fn check<S: Store>(local: &Local<S>) -> Result<CheckReport, Refusal> {
         tracing::error!(%fault, "backing files can't be listed");
         Refusal::Fault
     })?;
-    let orphans = crate::housekeeping::unknown_files(local)?;
+    let orphans = crate::housekeeping::unknown_files(local, appliance)?;
     let with_data = local.catalog.objects_with_data().map_err(crate::local::faulted)?;
     let missing = with_data.into_iter().filter(|object| !on_disk.contains(object)).collect();
     Ok(CheckReport { catalog, orphans, missing })

@@ -149,7 +149,7 @@ impl<S: Store> Router<S> {
     pub(crate) fn open_volume(self: &Arc<Self>, info: &VolumeInfo) -> Result<(), StartFault> {
         let (news, faults) = News::new(info.id);
         let opened = self.parts.factory.open(info.id, news.clone())?;
-        let catalog = Arc::new(Catalog::open(opened.store, self.parts.appliance)?);
+        let catalog = Arc::new(Catalog::open(opened.store, &[self.parts.appliance])?);
         self.parts.machines.volumes.write().insert(info.id, catalog.clone());
         let opening = self.parts.log.open_group(info.id.into(), group_applied(catalog.applied()));
         opening.wait().map_err(|reason| StartFault::Group {
@@ -290,7 +290,8 @@ fn enter_fleet_blocking<S: Store>(
 }
 
 fn group_applied(applied: catalog::Applied) -> consensus::Applied {
-    consensus::Applied { index: applied.index, term: applied.term, voters: applied.voters }
+    let voters = applied.membership.voters;
+    consensus::Applied { index: applied.index, term: applied.term, voters }
 }
 
 /// Where a volume's faults come.

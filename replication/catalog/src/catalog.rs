@@ -6,29 +6,59 @@
 use std::sync::Arc;
 
 use model::{
-    ApplianceId, Asked, Changed, Cookie, Epoch, Index, Inode, InodeKind, Mark, Name, ObjectId,
-    ObjectRecord, Refusal, RequestKey, Term, Times, View,
+    ApplianceId, Asked, Changed, Cookie, Index, Inode, InodeKind, Membership, Name, ObjectId,
+    ObjectRecord, Refusal, RequestKey, Term, View,
 };
 use ownership::Fence;
 use parking_lot::{Mutex, RwLock};
 
+use crate::apply::Run;
 use crate::cached::Records;
-use crate::command::{Answer, Command, Envelope, LogEntry};
+use crate::command::{Answer, LogEntry};
 use crate::fault::CatalogFault;
 use crate::keys::{self, Kind};
 use crate::plan::{self, Stop};
-use crate::records::{CookieRecord, ReplayRecord, State, decode, encode};
+use crate::records::{CookieRecord, JointRecord, ReplayRecord, State, decode};
 use crate::replay::Replay;
-use crate::store::{Scan, Store};
+use crate::store::{Batch, Imaging, Scan, Store};
 use crate::txn::Txn;
 
 /// The catalog of one volume on one appliance.
 pub struct Catalog<S> {
     records: Records<S>,
     /// Held for reading by every read, for writing while a batch becomes visible.
-    visible: RwLock<State>,
+    visible: RwLock<Visible>,
     /// Held by whoever applies: one at a time.
     replay: Mutex<Replay>,
+}
+
+/// Some of the files that an appliance has copies of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// Them, and their records.
+    pub found: Vec<(ObjectId, ObjectRecord)>,
+    /// After which object to go on; `None` at the end.
+    pub next: Option<ObjectId>,
+}
+
+/// What readers see.
+struct Visible {
+    state: State,
+    /// The part of the membership that is there only while it changes.
+    joint: JointRecord,
+    installed: bool,
+}
+
+impl Visible {
+    fn applied(&self) -> Applied {
+        let Self { state, joint, installed } = self;
+        Applied {
+            index: state.applied,
+            term: state.term,
+            membership: joint.with(&state.voters, &state.learners),
+            installed: *installed,
+        }
+    }
 }
 
 /// How far the log was applied; Raft starts from it.
@@ -38,10 +68,11 @@ pub struct Applied {
     pub index: Index,
     /// Its term.
     pub term: Term,
-    /// Who votes.
-    pub voters: Vec<ApplianceId>,
-    /// Who learns.
-    pub learners: Vec<ApplianceId>,
+    /// Who takes part in the group.
+    pub membership: Membership,
+    /// The catalog came as an image of another appliance's and the group's log was not yet reset
+    /// to it: that is to be finished before anything else.
+    pub installed: bool,
 }
 
 /// What a change would do now.
@@ -90,47 +121,65 @@ pub struct Listed {
 
 impl<S: Store> Catalog<S> {
     /// Opens the catalog in `store`; an empty store becomes the catalog of a new volume whose
-    /// group has the one voter `founder`.
+    /// group began with the voters `founders`.
     ///
     /// # Errors
     /// [`CatalogFault`] if what is stored does not decode.
-    pub fn open(store: S, founder: ApplianceId) -> Result<Self, CatalogFault> {
+    pub fn open(store: S, founders: &[ApplianceId]) -> Result<Self, CatalogFault> {
         let state = match store.get(keys::STATE)? {
             Some(value) => decode("state", value.as_ref())?,
             None => State {
                 applied: Index::default(),
                 term: Term::default(),
-                voters: vec![founder],
+                voters: founders.to_vec(),
                 learners: vec![],
                 fence: Fence::default(),
                 next_object: ObjectId::ROOT,
                 objects: 0,
             },
         };
+        let joint = match store.get(keys::JOINT)? {
+            Some(value) => decode("membership", value.as_ref())?,
+            None => JointRecord::default(),
+        };
+        let installed = store.get(keys::INSTALLED)?.is_some();
         let replay = load_replay(&store)?;
         let records = Records::new(store);
-        Ok(Self { records, visible: RwLock::new(state), replay: Mutex::new(replay) })
+        let visible = Visible { state, joint, installed };
+        Ok(Self { records, visible: RwLock::new(visible), replay: Mutex::new(replay) })
     }
 
     /// How far the log was applied.
     pub fn applied(&self) -> Applied {
-        let state = self.visible.read();
-        Applied {
-            index: state.applied,
-            term: state.term,
-            voters: state.voters.clone(),
-            learners: state.learners.clone(),
-        }
+        self.visible.read().applied()
+    }
+
+    /// The last entry applied, and no more of it.
+    pub fn applied_index(&self) -> Index {
+        self.visible.read().state.applied
+    }
+
+    /// The group's log is reset to the image that this catalog came as.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if the store fails.
+    pub fn confirm_installed(&self) -> Result<(), CatalogFault> {
+        let mut visible = self.visible.write();
+        let mut batch = Batch::default();
+        batch.delete(keys::INSTALLED.to_vec());
+        self.records.store.apply(batch)?;
+        visible.installed = false;
+        Ok(())
     }
 
     /// The view of the newest Reign.
     pub fn newest_reign(&self) -> View {
-        self.visible.read().fence.newest()
+        self.visible.read().state.fence.newest()
     }
 
     /// How many objects there are.
     pub fn objects(&self) -> u64 {
-        self.visible.read().objects
+        self.visible.read().state.objects
     }
 
     /// The store below, for a checkpoint's sake and tests.
@@ -144,20 +193,21 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`]: nothing was applied, and nothing more may be.
     pub fn apply(&self, entries: &[LogEntry<'_>]) -> Result<Vec<Answer>, CatalogFault> {
         let mut replay = self.replay.lock();
-        let state = self.visible.read().clone();
-        let mut run =
-            Run { txn: Txn::new(&self.records, state), replay: &mut replay, answers: vec![] };
+        let state = self.visible.read().state.clone();
+        let mut run = Run::new(Txn::new(&self.records, state), &mut replay);
         for entry in entries {
-            let answer = run.entry(entry)?;
-            run.answers.push((entry.index, answer));
+            run.take(entry)?;
         }
-        let Run { txn, answers, .. } = run;
+        let (txn, joint, answers) = run.into_parts();
         let changes = txn.into_changes();
         let state = changes.state.clone();
         let mut visible = self.visible.write();
         self.records.apply(changes)?;
-        *visible = state;
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        visible.state = state;
+        if let Some(joint) = joint {
+            visible.joint = joint;
+        }
+        Ok(answers)
     }
 
     /// What a change would do if it were applied now.
@@ -165,8 +215,8 @@ impl<S: Store> Catalog<S> {
     /// # Errors
     /// [`CatalogFault`] if the store fails.
     pub fn preview(&self, asked: &Asked) -> Result<Preview, CatalogFault> {
-        let state = self.visible.read();
-        let mut txn = Txn::new(&self.records, state.clone());
+        let visible = self.visible.read();
+        let mut txn = Txn::new(&self.records, visible.state.clone());
         match plan::plan(&mut txn, asked) {
             Ok(changed) => {
                 if txn.is_unchanged() {
@@ -273,12 +323,68 @@ impl<S: Store> Catalog<S> {
         Ok(Some(Listed { dir: inode, names, end }))
     }
 
-    /// At most `objects_max` objects whose backing files are to be removed.
+    /// At most `objects_max` objects whose backing files `appliance` is to remove.
     ///
     /// # Errors
     /// [`CatalogFault`] if the store fails.
-    pub fn removals(&self, objects_max: usize) -> Result<Vec<ObjectId>, CatalogFault> {
-        self.objects_of(Kind::Removal, objects_max)
+    pub fn removals(
+        &self,
+        appliance: ApplianceId,
+        objects_max: usize,
+    ) -> Result<Vec<ObjectId>, CatalogFault> {
+        let _visible = self.visible.read();
+        let mut objects = Vec::new();
+        let (from, to) = keys::removals_of(appliance);
+        self.records.store.scan(&from, &to, &mut |key, _| {
+            objects.extend(keys::parts_of_removal(key).map(|(_, object)| object));
+            if objects.len() < objects_max { Scan::Continue } else { Scan::Stop }
+        })?;
+        // What was noted before there were several appliances.
+        let (from, to) = keys::all(Kind::Removal);
+        self.records.store.scan(&from, &to, &mut |key, _| {
+            if objects.len() >= objects_max {
+                return Scan::Stop;
+            }
+            objects.extend(keys::object_of(key));
+            Scan::Continue
+        })?;
+        Ok(objects)
+    }
+
+    /// Files that `appliance` owns or has a copy of, after `after`, at most `objects_max`.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if the store fails.
+    pub fn copies_of(
+        &self,
+        appliance: ApplianceId,
+        after: ObjectId,
+        objects_max: usize,
+    ) -> Result<Copies, CatalogFault> {
+        let _visible = self.visible.read();
+        let (mut found, mut last, mut seen, mut broken) = (Vec::new(), None, 0, None);
+        let (from, to) = (keys::inode(after.next()), keys::all(Kind::Inode).1);
+        self.records.store.scan(&from, &to, &mut |key, value| {
+            if found.len() >= objects_max || seen >= SCANNED_AT_ONCE_MAX {
+                return Scan::Stop;
+            }
+            match decode::<Inode>("inode", value) {
+                Ok(inode) => {
+                    seen += 1;
+                    last = keys::object_of(key);
+                    let copied = inode.record().filter(|r| r.replicas.contains(&appliance));
+                    found.extend(last.zip(copied.cloned()));
+                    Scan::Continue
+                }
+                Err(fault) => {
+                    broken = Some(fault);
+                    Scan::Stop
+                }
+            }
+        })?;
+        let more = found.len() >= objects_max || seen >= SCANNED_AT_ONCE_MAX;
+        let next = last.filter(|_| more);
+        broken.map_or(Ok(Copies { found, next }), Err)
     }
 
     /// At most `objects_max` objects with a stale copy.
@@ -322,7 +428,7 @@ impl<S: Store> Catalog<S> {
     /// # Errors
     /// [`CatalogFault`] if that failed: the log must not be cut.
     pub fn checkpoint(&self) -> Result<Index, CatalogFault> {
-        let applied = self.visible.read().applied;
+        let applied = self.visible.read().state.applied;
         self.records.store.checkpoint()?;
         Ok(applied)
     }
@@ -339,180 +445,15 @@ impl<S: Store> Catalog<S> {
     }
 }
 
-/// A run of entries that become one batch.
-struct Run<'a, S> {
-    txn: Txn<'a, S>,
-    replay: &'a mut Replay,
-    answers: Vec<(Index, Answer)>,
-}
-
-impl<S: Store> Run<'_, S> {
-    fn entry(&mut self, entry: &LogEntry<'_>) -> Result<Answer, CatalogFault> {
-        let applied = self.txn.state.applied;
-        if entry.index != applied.next() {
-            return Err(CatalogFault::Gap { applied, got: entry.index });
-        }
-        self.txn.state.applied = entry.index;
-        self.txn.state.term = entry.term;
-        if entry.data.is_empty() {
-            return Ok(Ok(None));
-        }
-        let Envelope { reign, command } = Envelope::decode(entry)?;
-        let outcome = match command {
-            Command::Reign { appliance: _, view } => {
-                self.txn.state.fence.reign(view).map(|()| None).map_err(Stop::from)
-            }
-            command => {
-                let epoch = self.epoch_at_stake(&command)?;
-                match self.txn.state.fence.admits(reign, epoch) {
-                    Ok(()) => self.command(entry, command),
-                    Err(refusal) => Err(refusal.into()),
-                }
-            }
-        };
-        match outcome {
-            Ok(changed) => Ok(Ok(changed)),
-            Err(Stop::Refusal(refusal)) => Ok(Err(refusal)),
-            Err(Stop::Fault(fault)) => Err(fault),
-        }
-    }
-
-    /// The epoch of the object's record, for a command that only its owner may give.
-    fn epoch_at_stake(&self, command: &Command) -> Result<Option<Epoch>, CatalogFault> {
-        let object = match command {
-            Command::Change(Asked {
-                change: model::Change::SetAttributes { object, .. }, ..
-            })
-            | Command::DropPrivileges { object, .. }
-            | Command::MarkStale { object, .. } => *object,
-            Command::Change(_)
-            | Command::Reign { .. }
-            | Command::MakeRoot { .. }
-            | Command::HasData(_)
-            | Command::ClearStale { .. }
-            | Command::Removed(_) => return Ok(None),
-        };
-        let inode = self.txn.inode(object)?;
-        Ok(inode.as_ref().and_then(Inode::record).map(|record| record.epoch))
-    }
-
-    fn command(
-        &mut self,
-        entry: &LogEntry<'_>,
-        command: Command,
-    ) -> Result<Option<Box<Changed>>, Stop> {
-        match command {
-            Command::Change(asked) => return self.change(entry.index, &asked),
-            Command::Reign { .. } => {}
-            Command::MakeRoot { root, now } => {
-                if self.txn.inode(ObjectId::ROOT)?.is_some() {
-                    return Err(Refusal::Exists.into());
-                }
-                let object = self.txn.new_object();
-                let kind = InodeKind::Directory {
-                    parent: object,
-                    entries: 0,
-                    next_cookie: Cookie::FIRST_NAME,
-                };
-                let times = Times { atime: now, mtime: now, ctime: now, mark: Mark::default() };
-                let (mode, uid, gid) = (root.mode, root.uid, root.gid);
-                let inode = Inode { kind, mode, uid, gid, links: 2, change: 1, times };
-                self.txn.put_inode(object, inode);
-            }
-            Command::HasData(objects) => {
-                for object in objects {
-                    self.edit_file(object, |kind| {
-                        if let InodeKind::File { has_data, .. } = kind {
-                            *has_data = true;
-                        }
-                    })?;
-                }
-            }
-            Command::DropPrivileges { object, now } => {
-                plan::drop_privileges(&mut self.txn, object, now)?;
-            }
-            Command::MarkStale { object, appliance } => self.stale(object, appliance, true)?,
-            Command::ClearStale { object, appliance } => self.stale(object, appliance, false)?,
-            Command::Removed(objects) => {
-                for object in objects {
-                    self.txn.delete(keys::removal(object));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// A client's change, once: a call that was answered before gets its answer again.
-    fn change(&mut self, index: Index, asked: &Asked) -> Result<Option<Box<Changed>>, Stop> {
-        if let Some(key) = &asked.key
-            && let Some(answer) = self.answered(key)?
-        {
-            return answer.map_err(Stop::from);
-        }
-        let answer: Answer = match plan::plan(&mut self.txn, asked) {
-            Ok(changed) => Ok(Some(Box::new(changed))),
-            // Its proposer looks again and proposes again: not the call's answer.
-            Err(Stop::Refusal(refusal @ Refusal::Conflict)) => return Err(refusal.into()),
-            Err(Stop::Refusal(refusal)) => Err(refusal),
-            Err(stop @ Stop::Fault(_)) => return Err(stop),
-        };
-        if let Some(key) = asked.key {
-            let record = ReplayRecord { digest: key.digest, at: asked.now, answer: answer.clone() };
-            self.txn.put(keys::replay(key.client, index.get()), encode(&record));
-            for slot in self.replay.insert(key, index.get(), asked.now) {
-                self.txn.delete(keys::replay(slot.client, slot.index));
-            }
-        }
-        answer.map_err(Stop::from)
-    }
-
-    fn answered(&self, key: &RequestKey) -> Result<Option<Answer>, CatalogFault> {
-        let Some(slot) = self.replay.find(key) else { return Ok(None) };
-        if let Some((_, answer)) = self.answers.iter().find(|(i, _)| i.get() == slot.index) {
-            return Ok(Some(answer.clone()));
-        }
-        self.txn.stored_answer(&keys::replay(slot.client, slot.index))
-    }
-
-    fn edit_file(
-        &mut self,
-        object: ObjectId,
-        edit: impl FnOnce(&mut InodeKind),
-    ) -> Result<(), CatalogFault> {
-        // Gone meanwhile: there is nothing left to note.
-        if let Some(mut inode) = self.txn.inode(object)? {
-            edit(&mut inode.kind);
-            self.txn.put_inode(object, inode);
-        }
-        Ok(())
-    }
-
-    fn stale(
-        &mut self,
-        object: ObjectId,
-        appliance: ApplianceId,
-        is_stale: bool,
-    ) -> Result<(), Stop> {
-        let mut inode = self.txn.inode(object)?.ok_or(Refusal::Stale)?;
-        let InodeKind::File { record, .. } = &mut inode.kind else {
-            return Err(Refusal::Invalid.into());
-        };
-        if !record.replicas.contains(&appliance) {
-            return Err(Refusal::Invalid.into());
-        }
-        let others = record.stale.iter().copied().filter(|other| *other != appliance);
-        record.stale = others.chain(is_stale.then_some(appliance)).collect();
-        self.note_fault(object, record.clone());
-        self.txn.put_inode(object, inode);
-        Ok(())
-    }
-
-    fn note_fault(&mut self, object: ObjectId, record: ObjectRecord) {
-        if record.stale.is_empty() {
-            self.txn.delete(keys::fault(object));
-        } else {
-            self.txn.put(keys::fault(object), encode(&record.stale));
-        }
+impl<S: Imaging> Catalog<S> {
+    /// The catalog as it stands, to be read piece by piece while it goes on; with how far it was
+    /// applied. Entries go on being applied meanwhile and are not in it.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if the store fails.
+    pub fn image(&self) -> Result<(Applied, S::Image), CatalogFault> {
+        let visible = self.visible.read();
+        Ok((visible.applied(), self.records.store.image()?))
     }
 }
 
@@ -544,6 +485,9 @@ fn load_replay<S: Store>(store: &S) -> Result<Replay, CatalogFault> {
     }
     Ok(replay)
 }
+
+/// A scan holds back the applying of entries: 10 000 records take some 5 ms.
+const SCANNED_AT_ONCE_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests;

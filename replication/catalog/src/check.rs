@@ -81,10 +81,13 @@ impl<S: Store> Catalog<S> {
         })?;
         report.objects = inodes.len() as u64;
         report.names = names.len() as u64;
-        report.removals = self.removals(usize::MAX)?.len() as u64;
-        for object in self.removals(usize::MAX)? {
-            if inodes.contains_key(&object) {
-                report.add(object, "is to be removed and still there".into());
+        let removals =
+            self.walk(Kind::RemovalBy, |key, _| Some((keys::parts_of_removal(key)?, Ok(()))))?;
+        report.removals = removals.len() as u64;
+        for ((appliance, object), ()) in removals {
+            let record = inodes.get(&object).and_then(Inode::record);
+            if record.is_some_and(|record| record.replicas.contains(&appliance)) {
+                report.add(object, format!("appliance {appliance} is to remove it and has it"));
             }
         }
         let seen = count(&inodes, &names, &mut report);

@@ -1,8 +1,8 @@
 //! Entries of a volume's Raft group.
 
 use model::{
-    ApplianceId, Asked, Changed, Index, ObjectId, Refusal, Reign, RootDirectory, Term, Timestamp,
-    View,
+    ApplianceId, Asked, Changed, Index, Membership, ObjectId, Refusal, Reign, RootDirectory, Term,
+    Timestamp, View,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +51,42 @@ pub enum Command {
         /// Whose.
         appliance: ApplianceId,
     },
-    /// The backing files of these removed objects are gone for good.
+    /// The backing files of these removed objects are gone for good, as a lone appliance said it
+    /// before there were several.
     Removed(Vec<ObjectId>),
+    /// An appliance gets a copy of a file; it is stale until a hand-over says that it is whole.
+    AddReplica {
+        /// Of which file.
+        object: ObjectId,
+        /// Who.
+        appliance: ApplianceId,
+    },
+    /// The file changes its owner and its epoch. The new owner's copy is whole and durable.
+    HandOver {
+        /// Which file.
+        object: ObjectId,
+        /// Who owns it from here on.
+        to: ApplianceId,
+    },
+    /// The file keeps its owner and changes its epoch: what cancels a hand-over.
+    Keep {
+        /// Which file.
+        object: ObjectId,
+    },
+    /// An appliance that does not own the file gives its copy up.
+    DropReplica {
+        /// Of which file.
+        object: ObjectId,
+        /// Who.
+        appliance: ApplianceId,
+    },
+    /// One appliance's backing files of these objects are gone for good.
+    RemovedBy {
+        /// Whose.
+        appliance: ApplianceId,
+        /// Of which objects.
+        objects: Vec<ObjectId>,
+    },
 }
 
 /// A command with the reign its proposer acts under.
@@ -76,6 +110,8 @@ pub struct LogEntry<'a> {
     pub term: Term,
     /// An encoded [`Envelope`]; empty for Raft's own entries.
     pub data: &'a [u8],
+    /// Who takes part in the group from here on, if this entry changes it.
+    pub membership: Option<&'a Membership>,
 }
 
 impl Envelope {

@@ -5,11 +5,14 @@
 //! Raft log is what makes entries durable. Tables that leave memory are synced by fjall before the
 //! journal that held their records goes.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, UserValue};
+use ::fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserKey, UserValue,
+};
 
-use crate::store::{Batch, Scan, Store, StoreFault};
+use crate::store::{Batch, Image, Imaging, Record, Scan, Store, StoreFault};
 
 /// How the store is to be run.
 #[derive(Clone, Debug)]
@@ -56,9 +59,45 @@ impl FjallStore {
     }
 }
 
+/// A read view of the database, and how far it was read.
+pub struct FjallImage {
+    snapshot: Snapshot,
+    records: Keyspace,
+    dir: PathBuf,
+    after: Option<UserKey>,
+}
+
+impl Image for FjallImage {
+    fn next(&mut self, bytes_max: usize) -> Result<Vec<Record>, StoreFault> {
+        let from = match &self.after {
+            Some(key) => Bound::Excluded(key.clone()),
+            None => Bound::Unbounded,
+        };
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        for record in self.snapshot.range(&self.records, (from, Bound::Unbounded)) {
+            let (key, value) = record.into_inner().map_err(|e| fault(&self.dir, "scan", &e))?;
+            bytes += key.len() + value.len();
+            if bytes > bytes_max && !piece.is_empty() {
+                break;
+            }
+            piece.push((key.to_vec(), value.to_vec()));
+            self.after = Some(key);
+        }
+        Ok(piece)
+    }
+}
+
+impl Imaging for FjallStore {
+    type Image = FjallImage;
+
+    fn image(&self) -> Result<FjallImage, StoreFault> {
+        let (snapshot, records) = (self.db.snapshot(), self.records.clone());
+        Ok(FjallImage { snapshot, records, dir: self.dir.clone(), after: None })
+    }
+}
+
 impl Store for FjallStore {
     type Value = UserValue;
-
     fn get(&self, key: &[u8]) -> Result<Option<UserValue>, StoreFault> {
         self.records.get(key).map_err(|e| fault(&self.dir, "read", &e))
     }

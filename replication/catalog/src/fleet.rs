@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Applied;
 use crate::command::LogEntry;
 use crate::fault::CatalogFault;
-use crate::records::{FORMAT, decode, encode};
+use crate::records::{FORMAT, JointRecord, decode, encode};
 use crate::store::{Batch, Store};
 
 /// The fleet group's state on one appliance.
@@ -53,8 +53,8 @@ impl<S: Store> FleetCatalog<S> {
         Applied {
             index: state.applied,
             term: state.term,
-            voters: state.voters.clone(),
-            learners: state.learners.clone(),
+            membership: JointRecord::default().with(&state.voters, &state.learners),
+            installed: false,
         }
     }
 

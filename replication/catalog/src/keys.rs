@@ -1,15 +1,20 @@
 //! The layout of keys: one prefix byte a kind of record, numbers big endian so that order in the
 //! store is order of numbers.
 
-use model::{ClientAddress, Cookie, Name, ObjectId};
+use model::{ApplianceId, ClientAddress, Cookie, Name, ObjectId};
 
 /// The state record: one key.
 pub const STATE: &[u8] = b"S";
+/// The part of the membership that is there only while it changes: one key.
+pub const JOINT: &[u8] = b"J";
+/// This catalog is another appliance's image and the group's log is not yet reset to it: one key.
+pub const INSTALLED: &[u8] = b"A";
 
 const INODE: u8 = b'I';
 const NAME: u8 = b'N';
 const COOKIE: u8 = b'C';
 const REMOVAL: u8 = b'R';
+const REMOVAL_BY: u8 = b'D';
 const FAULT: u8 = b'F';
 const REPLAY: u8 = b'K';
 
@@ -36,7 +41,31 @@ pub fn cookie(dir: ObjectId, cookie: Cookie) -> Vec<u8> {
     key
 }
 
-/// An object whose backing file is to be removed.
+/// An object whose backing file `appliance` is to remove.
+pub fn removal_by(appliance: ApplianceId, object: ObjectId) -> Vec<u8> {
+    let mut key = with_number(REMOVAL_BY, appliance.get());
+    key.extend_from_slice(&object.get().to_be_bytes());
+    key
+}
+
+/// The range of all objects whose backing files `appliance` is to remove.
+pub fn removals_of(appliance: ApplianceId) -> (Vec<u8>, Vec<u8>) {
+    let from = with_number(REMOVAL_BY, appliance.get());
+    let to = match appliance.get().checked_add(1) {
+        Some(next) => with_number(REMOVAL_BY, next),
+        None => vec![REMOVAL_BY + 1],
+    };
+    (from, to)
+}
+
+/// Appliance and object of a key of [`removal_by`].
+pub fn parts_of_removal(key: &[u8]) -> Option<(ApplianceId, ObjectId)> {
+    let object = number_at(key, 9).filter(|_| key.len() == 17).map(ObjectId::new)?;
+    Some((ApplianceId::new(number_at(key, 1)?), object))
+}
+
+/// An object whose backing file is to be removed, as a lone appliance noted it before there were
+/// several.
 pub fn removal(object: ObjectId) -> Vec<u8> {
     with_number(REMOVAL, object.get())
 }
@@ -62,6 +91,7 @@ pub fn all(kind: Kind) -> (Vec<u8>, Vec<u8>) {
         Kind::Name => NAME,
         Kind::Cookie => COOKIE,
         Kind::Removal => REMOVAL,
+        Kind::RemovalBy => REMOVAL_BY,
         Kind::Fault => FAULT,
         Kind::Replay => REPLAY,
     };
@@ -82,8 +112,10 @@ pub enum Kind {
     Name,
     /// Entries by cookie.
     Cookie,
-    /// Removals.
+    /// Removals, as they were noted once.
     Removal,
+    /// Removals, by appliance.
+    RemovalBy,
     /// Stale copies.
     Fault,
     /// Answers given.

@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod apply;
 mod cached;
 mod catalog;
 mod check;
@@ -14,8 +15,10 @@ mod command;
 mod fault;
 mod fjall;
 mod fleet;
+mod install;
 mod keys;
 mod memory;
+mod owners;
 mod plan;
 mod records;
 mod replay;
@@ -23,10 +26,11 @@ mod store;
 mod txn;
 
 pub use self::fjall::{FjallSettings, FjallStore};
-pub use catalog::{Applied, Catalog, Listed, ListedName, LookedUp, Preview};
+pub use catalog::{Applied, Catalog, Copies, Listed, ListedName, LookedUp, Preview};
 pub use check::{Report, Violation};
 pub use command::{Answer, Command, Envelope, LogEntry};
 pub use fault::CatalogFault;
 pub use fleet::{FleetCatalog, encode_fleet_command};
+pub use install::{InstallFault, Installing, PIECE_BYTES_MAX};
 pub use memory::MemoryStore;
-pub use store::{Batch, Scan, Store, StoreFault};
+pub use store::{Batch, Image, Imaging, Record, Scan, Store, StoreFault};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 
-use crate::store::{Batch, Scan, Store, StoreFault};
+use crate::store::{Batch, Image, Imaging, Record, Scan, Store, StoreFault};
 
 /// An ordered map in memory.
 #[derive(Debug, Default)]
@@ -27,9 +27,36 @@ impl MemoryStore {
     }
 }
 
+/// The records of a moment that are still to be read, the last one first.
+#[derive(Debug)]
+pub struct MemoryImage(Vec<Record>);
+
+impl Image for MemoryImage {
+    fn next(&mut self, bytes_max: usize) -> Result<Vec<Record>, StoreFault> {
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        while let Some((key, value)) = self.0.last() {
+            bytes += key.len() + value.len();
+            if bytes > bytes_max && !piece.is_empty() {
+                break;
+            }
+            piece.extend(self.0.pop());
+        }
+        Ok(piece)
+    }
+}
+
+impl Imaging for MemoryStore {
+    type Image = MemoryImage;
+
+    fn image(&self) -> Result<MemoryImage, StoreFault> {
+        let state = self.state.read();
+        let records = state.now.iter().rev().map(|(key, value)| (key.clone(), value.clone()));
+        Ok(MemoryImage(records.collect()))
+    }
+}
+
 impl Store for MemoryStore {
     type Value = Vec<u8>;
-
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFault> {
         Ok(self.state.read().now.get(key).cloned())
     }

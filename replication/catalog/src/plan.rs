@@ -202,7 +202,7 @@ fn unlink<S: Store>(
     }
     txn.delete_inode(object);
     if let InodeKind::File { record, .. } = &inode.kind {
-        txn.put(crate::keys::removal(object), crate::records::encode(&record.replicas));
+        crate::owners::note_removal(txn, object, &record.replicas);
         if !record.stale.is_empty() {
             txn.delete(crate::keys::fault(object));
         }

@@ -1,7 +1,7 @@
 //! Stored records: a format byte, then postcard. Golden files in `records/` hold one of each, so
 //! that a change of format can't go unnoticed.
 
-use model::{ApplianceId, Cookie, Index, Name, ObjectId, Term, Timestamp};
+use model::{ApplianceId, Cookie, Index, Membership, Name, ObjectId, Term, Timestamp};
 use ownership::Fence;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,39 @@ pub struct State {
     pub next_object: ObjectId,
     /// How many objects there are.
     pub objects: u64,
+}
+
+/// The part of a membership that is there only while it changes (Raft's joint consensus).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JointRecord {
+    /// Who voted before.
+    pub outgoing: Vec<ApplianceId>,
+    /// Those of them who will learn.
+    pub learners_next: Vec<ApplianceId>,
+    /// Whether the leader ends the change by itself.
+    pub auto_leave: bool,
+}
+
+impl JointRecord {
+    /// That part of `membership`.
+    pub fn of(membership: &Membership) -> Self {
+        Self {
+            outgoing: membership.outgoing.clone(),
+            learners_next: membership.learners_next.clone(),
+            auto_leave: membership.auto_leave,
+        }
+    }
+
+    /// The whole membership.
+    pub fn with(&self, voters: &[ApplianceId], learners: &[ApplianceId]) -> Membership {
+        Membership {
+            voters: voters.to_vec(),
+            learners: learners.to_vec(),
+            outgoing: self.outgoing.clone(),
+            learners_next: self.learners_next.clone(),
+            auto_leave: self.auto_leave,
+        }
+    }
 }
 
 /// Where a name leads.

@@ -38,6 +38,13 @@ impl Batch {
         self.changes.is_empty()
     }
 
+    /// The last change of `key`: its value, or nothing if it is removed; `None` if it does not
+    /// change.
+    pub fn last_change_of(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        let change = self.changes.iter().rev().find(|(changed, _)| changed == key)?;
+        Some(change.1.as_deref())
+    }
+
     /// The changes, in the order they were made; the last one of a key counts.
     pub fn into_changes(self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         self.changes
@@ -89,4 +96,30 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreFault`] if it can't: the log must not be cut.
     fn checkpoint(&self) -> Result<(), StoreFault>;
+}
+
+/// A store that can be copied while it goes on.
+pub trait Imaging: Store {
+    /// All that a store holds at one moment.
+    type Image: Image;
+
+    /// All that it holds now, whatever is applied later.
+    ///
+    /// # Errors
+    /// [`StoreFault`] if the store can't read; stop.
+    fn image(&self) -> Result<Self::Image, StoreFault>;
+}
+
+/// A key and its value.
+pub type Record = (Vec<u8>, Vec<u8>);
+
+/// What a store held at one moment, read piece by piece. Held no longer than needed: what it holds
+/// can't be given up below.
+pub trait Image: Send + 'static {
+    /// The next records in order of their keys, as many as fit into `bytes_max` (at least one);
+    /// empty at the end.
+    ///
+    /// # Errors
+    /// [`StoreFault`] if the store can't read; stop.
+    fn next(&mut self, bytes_max: usize) -> Result<Vec<Record>, StoreFault>;
 }

@@ -92,6 +92,14 @@ impl<'a, S: Store> Txn<'a, S> {
         object
     }
 
+    /// Whether a record of another kind is there.
+    pub fn has(&self, key: &[u8]) -> Result<bool, CatalogFault> {
+        match self.direct.last_change_of(key) {
+            Some(change) => Ok(change.is_some()),
+            None => Ok(self.below.store.get(key)?.is_some()),
+        }
+    }
+
     /// Sets a record of another kind.
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.direct.put(key, value);

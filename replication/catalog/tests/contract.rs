@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use catalog::{Batch, FjallSettings, FjallStore, MemoryStore, Scan, Store};
+use catalog::{Batch, FjallSettings, FjallStore, Image, Imaging, MemoryStore, Scan, Store};
 
 fn keys_of<S: Store>(store: &S, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
     let mut keys = vec![];
@@ -22,7 +22,7 @@ fn put(pairs: &[(&str, &str)]) -> Batch {
     batch
 }
 
-fn contract<S: Store>(store: &S) {
+fn contract<S: Imaging>(store: &S) {
     assert!(store.get(b"a").unwrap().is_none());
     store.apply(put(&[("b", "2"), ("a", "1"), ("c", "3")])).unwrap();
     assert_eq!(store.get(b"a").unwrap().unwrap().as_ref(), b"1");
@@ -52,6 +52,28 @@ fn contract<S: Store>(store: &S) {
     }
     assert_eq!(keys_of(store, b"n", b"o").len(), 2_000);
     store.checkpoint().unwrap();
+    an_image_is_of_one_moment(store);
+}
+
+fn an_image_is_of_one_moment<S: Imaging>(store: &S) {
+    let all = keys_of(store, b"", b"z");
+    let mut image = store.image().unwrap();
+    let mut removal = Batch::default();
+    removal.delete(b"n00007".to_vec());
+    removal.put(b"later".to_vec(), b"".to_vec());
+    store.apply(removal).unwrap();
+    let mut keys = vec![];
+    loop {
+        let piece = image.next(1_000).unwrap();
+        let bytes: usize = piece.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(bytes <= 1_000 || piece.len() == 1, "{bytes} bytes in {}", piece.len());
+        match piece.is_empty() {
+            true => break,
+            false => keys.extend(piece.into_iter().map(|(key, _)| key)),
+        }
+    }
+    assert_eq!(keys, all);
+    assert!(image.next(1_000).unwrap().is_empty(), "the end is the end");
 }
 
 #[test]

@@ -2,7 +2,10 @@ use model::{
     Change, ClientAddress, CreateHow, Identity, Reign, RootDirectory, SetAttributes, Timestamp,
 };
 
+use model::Mark;
+
 use super::*;
+use crate::command::{Command, Envelope};
 use crate::memory::MemoryStore;
 
 const ADA: ApplianceId = ApplianceId::new(1);
@@ -16,7 +19,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let catalog = Catalog::open(MemoryStore::default(), ADA).unwrap();
+        let catalog = Catalog::open(MemoryStore::default(), &[ADA]).unwrap();
         let mut world = Self { catalog, log: vec![], clock: 1_000 };
         world.enter(Command::Reign { appliance: ADA, view: View::new(1) }).unwrap();
         let now = world.now();
@@ -38,7 +41,7 @@ impl World {
         self.log.push(Envelope { reign, command }.encode());
         let index = Index::new(self.log.len() as u64);
         let data = self.log.last().unwrap();
-        let entry = LogEntry { index, term: Term::new(1), data };
+        let entry = LogEntry { index, term: Term::new(1), data, membership: None };
         self.catalog.apply(&[entry]).unwrap().remove(0)
     }
 
@@ -102,9 +105,9 @@ fn a_name_leads_to_what_it_was_given_until_it_is_taken() {
     let gone = world.change(Change::Remove { dir: ROOT, name: name("a") }).unwrap();
     assert_eq!(gone.removed, Some(file));
     assert_eq!(world.find(ROOT, "a"), None);
-    assert_eq!(world.catalog.removals(10).unwrap(), [file]);
-    world.enter(Command::Removed(vec![file])).unwrap();
-    assert!(world.catalog.removals(10).unwrap().is_empty());
+    assert_eq!(world.catalog.removals(ADA, 10).unwrap(), [file]);
+    world.enter(Command::RemovedBy { appliance: ADA, objects: vec![file] }).unwrap();
+    assert!(world.catalog.removals(ADA, 10).unwrap().is_empty());
     world.clean();
 }
 
@@ -122,9 +125,14 @@ fn the_same_log_gives_the_same_catalog_whether_applied_one_by_one_or_at_once() {
         .log
         .iter()
         .enumerate()
-        .map(|(at, data)| LogEntry { index: Index::new(at as u64 + 1), term: Term::new(1), data })
+        .map(|(at, data)| LogEntry {
+            index: Index::new(at as u64 + 1),
+            term: Term::new(1),
+            data,
+            membership: None,
+        })
         .collect();
-    let other = Catalog::open(MemoryStore::default(), ADA).unwrap();
+    let other = Catalog::open(MemoryStore::default(), &[ADA]).unwrap();
     other.apply(&entries).unwrap();
     assert_eq!(everything(&other), everything(&world.catalog));
     world.clean();
@@ -284,7 +292,12 @@ fn a_call_that_was_answered_gets_the_same_answer_again_even_in_the_same_batch() 
     let reign = Reign { view: View::new(1), ..Reign::default() };
     let data = Envelope { reign, command: Command::Change(asked) }.encode();
     let next = world.log.len() as u64 + 1;
-    let entry = |index| LogEntry { index: Index::new(index), term: Term::new(1), data: &data };
+    let entry = |index| LogEntry {
+        index: Index::new(index),
+        term: Term::new(1),
+        data: &data,
+        membership: None,
+    };
     let answers = world.catalog.apply(&[entry(next), entry(next + 1)]).unwrap();
     assert!(answers[0].is_ok());
     assert_eq!(answers[0], answers[1]);
@@ -301,7 +314,7 @@ fn the_replay_cache_survives_a_restart() {
     let now = world.now();
     let remove = Change::Remove { dir: ROOT, name: name("a") };
     let answer = world.enter(Command::Change(remove.asked(Identity::root(), Some(key), now)));
-    let reopened = Catalog::open(world.catalog.records.store, ADA).unwrap();
+    let reopened = Catalog::open(world.catalog.records.store, &[ADA]).unwrap();
     assert_eq!(reopened.replayed(&key).unwrap(), Some(answer));
 }
 

@@ -1,0 +1,173 @@
+//! Object records: who owns a file and who has copies of it.
+//!
+//! Invariant: an epoch names one owner. HandOver and Keep both end the epoch they were proposed in,
+//! so the first of the two that is applied wins and the other one is refused. A copy that is stale
+//! never becomes good but by a HandOver to it or by the operator's word.
+
+use model::{ApplianceId, Epoch, Inode, InodeKind, ObjectId, ObjectRecord, Refusal};
+
+use crate::keys;
+use crate::plan::Stop;
+use crate::records::encode;
+use crate::store::Store;
+use crate::txn::Txn;
+
+/// A file, and the epoch in which something about it was proposed.
+#[derive(Clone, Copy)]
+pub struct At {
+    /// Which file.
+    pub object: ObjectId,
+    /// How often it had been handed over as its proposer saw it.
+    pub epoch: Epoch,
+}
+
+/// The most appliances that may have a copy of one file, those on their way included.
+pub const COPIES_MAX: usize = 8;
+
+/// `appliance` gets a copy; until that is whole it is stale. A copy that is there stays as it is.
+pub fn add_replica<S: Store>(
+    txn: &mut Txn<'_, S>,
+    object: ObjectId,
+    appliance: ApplianceId,
+) -> Result<(), Stop> {
+    // Its old file is still to be removed there: who gets bytes now would lose them.
+    if txn.has(&keys::removal_by(appliance, object))? {
+        return Err(Refusal::Busy.into());
+    }
+    edit(txn, object, |record| {
+        if record.replicas.contains(&appliance) {
+            return Ok(());
+        }
+        if record.replicas.len() >= COPIES_MAX {
+            return Err(Refusal::Invalid);
+        }
+        record.replicas = with(&record.replicas, appliance);
+        record.stale = with(&record.stale, appliance);
+        Ok(())
+    })
+}
+
+/// `to`, whose copy is whole and durable, owns the file from here on; the old owner keeps its copy.
+pub fn hand_over<S: Store>(txn: &mut Txn<'_, S>, at: At, to: ApplianceId) -> Result<(), Stop> {
+    edit(txn, at.object, |record| {
+        end_epoch(record, at.epoch)?;
+        if !record.replicas.contains(&to) || to == record.owner {
+            return Err(Refusal::Invalid);
+        }
+        record.owner = to;
+        record.stale = without(&record.stale, to);
+        Ok(())
+    })
+}
+
+/// The owner keeps the file: a hand-over that was proposed in this epoch comes too late.
+pub fn keep<S: Store>(txn: &mut Txn<'_, S>, at: At) -> Result<(), Stop> {
+    edit(txn, at.object, |record| end_epoch(record, at.epoch))
+}
+
+/// `appliance`, which does not own the file, gives its copy up and removes it.
+pub fn drop_replica<S: Store>(
+    txn: &mut Txn<'_, S>,
+    at: At,
+    appliance: ApplianceId,
+) -> Result<(), Stop> {
+    let mut had = false;
+    edit(txn, at.object, |record| {
+        if record.epoch != at.epoch {
+            return Err(Refusal::Fenced);
+        }
+        if record.owner == appliance {
+            return Err(Refusal::Invalid);
+        }
+        had = record.replicas.contains(&appliance);
+        record.replicas = without(&record.replicas, appliance);
+        record.stale = without(&record.stale, appliance);
+        Ok(())
+    })?;
+    if had {
+        note_removal(txn, at.object, &[appliance]);
+    }
+    Ok(())
+}
+
+/// A copy misses acknowledged data, or may.
+pub fn mark_stale<S: Store>(
+    txn: &mut Txn<'_, S>,
+    object: ObjectId,
+    appliance: ApplianceId,
+) -> Result<(), Stop> {
+    edit(txn, object, |record| {
+        must_have_copy(record, appliance)?;
+        if !record.stale.contains(&appliance) {
+            record.stale = with(&record.stale, appliance);
+        }
+        Ok(())
+    })
+}
+
+/// The operator takes a copy for good again.
+pub fn clear_stale<S: Store>(
+    txn: &mut Txn<'_, S>,
+    object: ObjectId,
+    appliance: ApplianceId,
+) -> Result<(), Stop> {
+    edit(txn, object, |record| {
+        must_have_copy(record, appliance)?;
+        record.stale = without(&record.stale, appliance);
+        Ok(())
+    })
+}
+
+/// These appliances are to remove their backing files of `object`.
+pub fn note_removal<S: Store>(txn: &mut Txn<'_, S>, object: ObjectId, copies: &[ApplianceId]) {
+    for appliance in copies {
+        txn.put(keys::removal_by(*appliance, object), Vec::new());
+    }
+}
+
+fn edit<S: Store>(
+    txn: &mut Txn<'_, S>,
+    object: ObjectId,
+    change: impl FnOnce(&mut ObjectRecord) -> Result<(), Refusal>,
+) -> Result<(), Stop> {
+    let mut inode: Inode = txn.inode(object)?.ok_or(Refusal::Stale)?;
+    let InodeKind::File { record, .. } = &mut inode.kind else {
+        return Err(Refusal::Invalid.into());
+    };
+    let before = record.clone();
+    change(record)?;
+    if *record != before {
+        // The owner's own copy is what answers: only that one is a fault to look at.
+        if record.stale.contains(&record.owner) {
+            let stale = encode(&record.stale);
+            txn.put(keys::fault(object), stale);
+        } else {
+            txn.delete(keys::fault(object));
+        }
+        txn.put_inode(object, inode);
+    }
+    Ok(())
+}
+
+fn end_epoch(record: &mut ObjectRecord, epoch: Epoch) -> Result<(), Refusal> {
+    if record.epoch != epoch {
+        return Err(Refusal::Fenced);
+    }
+    record.epoch = epoch.next();
+    Ok(())
+}
+
+fn must_have_copy(record: &ObjectRecord, appliance: ApplianceId) -> Result<(), Refusal> {
+    if record.replicas.contains(&appliance) { Ok(()) } else { Err(Refusal::Invalid) }
+}
+
+fn with(list: &[ApplianceId], appliance: ApplianceId) -> Box<[ApplianceId]> {
+    list.iter().copied().chain([appliance]).collect()
+}
+
+fn without(list: &[ApplianceId], appliance: ApplianceId) -> Box<[ApplianceId]> {
+    list.iter().copied().filter(|other| *other != appliance).collect()
+}
+
+#[cfg(test)]
+mod tests;
