@@ -1,7 +1,7 @@
 //! Fills an empty store with another appliance's catalog, piece by piece.
 //!
-//! Invariant: a store that is only half filled is never taken for a catalog: the state record, which
-//! makes it one, comes last, with a mark that the group's log must be reset to it first.
+//! Invariant: a store that is only half filled is never taken for a catalog: the state record,
+//! which makes it one, comes last, with a mark that the group's log must be reset to it first.
 
 use model::Index;
 use thiserror::Error;

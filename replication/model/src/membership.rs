@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ApplianceId;
 
 /// Who takes part in a Raft group: Raft's `ConfState` (Ongaro's dissertation, section 4.3). While a
-/// change is under way the group is joint: it decides with a majority of `voters` and of `outgoing`.
+/// change is under way the group is joint: it decides with majorities of `voters` and `outgoing`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     /// Who votes.
