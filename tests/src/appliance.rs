@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write as _};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -30,6 +30,19 @@ pub struct Setup {
     pub limits: String,
     /// Lines to put at the end.
     pub extra: String,
+    /// Where it runs, unless in the sandbox's own network.
+    pub place: Option<Place>,
+}
+
+/// A network of its own for an appliance, inside the sandbox's world.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The network namespace, as `ip netns` knows it.
+    pub namespace: String,
+    /// At which address its clients find it.
+    pub clients: IpAddr,
+    /// Where other appliances reach it.
+    pub mesh: SocketAddr,
 }
 
 impl Default for Setup {
@@ -40,6 +53,7 @@ impl Default for Setup {
             squash: "none".to_owned(),
             limits: String::new(),
             extra: String::new(),
+            place: None,
         }
     }
 }
@@ -54,15 +68,21 @@ impl Setup {
              rpcbind = \"own\"\n\
              [admin]\n\
              socket = {socket:?}\n\
-             metrics_listen = {METRICS:?}\n\
+             metrics_listen = {metrics:?}\n\
              [limits]\n\
              {limits}\n\
              [log]\n\
-             level = \"info\"\n",
+             level = {level:?}\n",
             name = self.name,
             socket = self.socket(),
+            metrics = self.metrics(),
             limits = self.limits,
+            level = std::env::var("HOLDFAST_LOG").unwrap_or_else(|_| "info".to_owned()),
         );
+        if let Some(place) = &self.place {
+            let written = writeln!(toml, "[mesh]\nlisten = \"{}\"", place.mesh);
+            written.expect("a string takes what is written to it");
+        }
         for volume in &self.volumes {
             let squash = &self.squash;
             let written = write!(
@@ -82,6 +102,21 @@ impl Setup {
 
     fn socket(&self) -> PathBuf {
         Path::new("/run/holdfast").join(format!("{}.sock", self.name))
+    }
+
+    /// Where the metrics are served: on a loopback of its own, or to its clients.
+    fn metrics(&self) -> String {
+        let at = self.place.as_ref().map_or(IpAddr::from([127, 0, 0, 1]), |place| place.clients);
+        SocketAddr::new(at, METRICS_PORT).to_string()
+    }
+
+    /// The program, run where this appliance is.
+    fn command(&self) -> Command {
+        let Some(place) = &self.place else { return Command::new(binary()) };
+        let mut command = Command::new("nsenter");
+        // It becomes the program, so that a signal to it is a signal to the appliance.
+        command.arg(format!("--net=/run/netns/{}", place.namespace)).arg("--").arg(binary());
+        command
     }
 }
 
@@ -131,27 +166,39 @@ impl Appliance {
 
     /// [`Self::restart`] when a start may take long.
     pub fn restart_within(&mut self, limit: Duration) {
+        let before = self.spawn();
+        self.await_ready(before, limit);
+    }
+
+    /// Starts it again without waiting: one of a fleet may have to wait for the others first.
+    /// Gives how much it had logged before, for [`Self::await_ready`].
+    pub fn spawn(&mut self) -> usize {
         assert!(self.process.is_none(), "it is still running");
         let log = OpenOptions::new().append(true).open(&self.log).expect("the log can be opened");
         let before = usize::try_from(log.metadata().expect("an open file").len()).expect("small");
-        let mut command = Command::new(binary());
+        let mut command = self.setup.command();
         command
             .args(["serve".as_ref(), "--config".as_ref(), self.config.as_os_str()])
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor can be doubled"))
             .stderr(log);
-        let mut process = Bound::spawn(&mut command, &self.setup.name);
+        self.process = Some(Bound::spawn(&mut command, &self.setup.name));
+        before
+    }
+
+    /// Waits until it has said, beyond the first `logged` bytes of its log, that it is ready.
+    pub fn await_ready(&mut self, logged: usize, limit: Duration) {
+        let process = self.process.as_mut().expect("it was started");
         eventually_within(limit, "the appliance to say that it is ready", || {
             if let Some(status) = process.ended() {
                 panic!("the appliance ended at its start: {status}\n{}", tail(&self.log, 50));
             }
             let text = fs::read(&self.log).expect("the log can be read");
-            let fresh = String::from_utf8_lossy(&text[before..]);
+            let fresh = String::from_utf8_lossy(&text[logged..]);
             let whole = fresh.rsplit_once('\n').map_or("", |(whole, _)| whole);
             whole.lines().any(|line| line.starts_with("ready: ")).then_some(())
         });
-        self.process = Some(process);
     }
 
     /// Kills it as a power cut would, without a word of warning.
@@ -203,6 +250,12 @@ impl Appliance {
         reply.stdout
     }
 
+    /// Runs a verb that must be done, and gives what it says to programs.
+    pub fn cli_json(&self, args: &[&str]) -> serde_json::Value {
+        let said = self.cli_ok(&[&["--json"], args].concat());
+        serde_json::from_str(&said).unwrap_or_else(|e| panic!("{}: {e}: {said}", args.join(" ")))
+    }
+
     /// Has the whole catalog of `volume` checked; any violation fails the test.
     pub fn check(&self, volume: &str) {
         self.cli_ok(&["volume", "check", volume]);
@@ -235,7 +288,7 @@ impl Appliance {
     /// The metrics, as Prometheus would read them.
     #[must_use]
     pub fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(METRICS).expect("the metrics are served");
+        let mut stream = TcpStream::connect(self.setup.metrics()).expect("the metrics are served");
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .expect("a request can be sent");
@@ -248,6 +301,30 @@ impl Appliance {
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).expect("the log can be read")).into_owned()
+    }
+
+    /// How much it has logged, for [`Self::await_ready`].
+    #[must_use]
+    pub fn logged(&self) -> usize {
+        usize::try_from(fs::metadata(&self.log).map_or(0, |found| found.len())).expect("small")
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.setup.name
+    }
+
+    /// Where it runs, if that is a network of its own.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        self.setup.place.as_ref()
+    }
+
+    /// Whether it was started and neither killed nor stopped since.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
     }
 
     /// The configuration file that it runs with.
@@ -285,8 +362,8 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// Where the metrics are served; the sandbox has a loopback of its own.
-const METRICS: &str = "127.0.0.1:9049";
+/// Where the metrics are served.
+const METRICS_PORT: u16 = 9049;
 
 /// A start replays its log, which takes a second or two on two busy processors.
 const START_MAX: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command};
 use std::time::Duration;
@@ -98,6 +99,12 @@ impl Guests {
         &self.guests[1]
     }
 
+    /// The guest of that number, counted from 0.
+    #[must_use]
+    pub fn nth(&self, number: usize) -> &Guest {
+        &self.guests[number]
+    }
+
     /// Does the same with every guest, one after the other.
     pub fn each(&self, run: impl Fn(&Guest)) {
         self.guests.iter().for_each(run);
@@ -149,7 +156,17 @@ impl Guest {
 
     /// Mounts `volume` of the sandbox's appliance at `/mnt/nfs`, with no options at all.
     pub fn mount(&self, volume: &str) {
-        self.sh(&format!("cd /; mount -t nfs {APPLIANCE_ADDRESS}:/{volume} /mnt/nfs"));
+        self.mount_from(APPLIANCE_ADDRESS.parse().expect("an address"), volume);
+    }
+
+    /// Mounts `volume` of the appliance at `address`, with no options at all. Scripts know that
+    /// appliance as `server`.
+    pub fn mount_from(&self, address: IpAddr, volume: &str) {
+        self.sh(&format!(
+            "set -e; cd /; grep -v ' server$' /etc/hosts >/tmp/hosts
+             echo {address} server >>/tmp/hosts; cat /tmp/hosts >/etc/hosts
+             mount -t nfs server:/{volume} /mnt/nfs"
+        ));
     }
 
     /// Unmounts `/mnt/nfs`.

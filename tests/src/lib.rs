@@ -2,10 +2,10 @@
 //!
 //! It builds a small private world for each test: a network and a mount table of its own
 //! ([`Sandbox`]), a loop-mounted BTRFS ([`LoopBtrfs`]), the `holdfast` binary serving from it
-//! ([`Appliance`]), and machines with the real Linux NFS client ([`Guests`]). Invariant: nothing
-//! that a test makes outlives it, even when it is killed with SIGKILL: networks and mounts belong
-//! to namespaces, processes die with the thread that started them, and what stays on disk is swept
-//! by the next test.
+//! ([`Appliance`], several: [`Fleet`]), and machines with the real Linux NFS client ([`Guests`]).
+//! Invariant: nothing that a test makes outlives it, even when it is killed with SIGKILL: networks
+//! and mounts belong to namespaces, processes die with the thread that started them, and what stays
+//! on disk is swept by the next test.
 //!
 //! A failing set-up is a failing test, so the harness panics where a library would return.
 //!
@@ -21,22 +21,27 @@
 mod appliance;
 mod client;
 mod disk;
+pub mod fleet;
 mod guest;
 pub mod ledger;
 mod process;
 mod random;
 pub mod rpc;
 mod sandbox;
+pub mod storm;
 mod wait;
+mod weather;
 
-pub use appliance::{Appliance, Reply, Setup, binary};
+pub use appliance::{Appliance, Place, Reply, Setup, binary};
 pub use client::{Connection, Who, connect, mount_with, nfs_address};
 pub use disk::LoopBtrfs;
+pub use fleet::{Fleet, FleetWorld};
 pub use guest::{Guest, Guests, Job, Outcome, Share};
 pub use process::{Bound, must, outcome_of, run};
 pub use random::Random;
 pub use sandbox::{APPLIANCE_ADDRESS, APPLIANCE_ADDRESS_V6, Sandbox};
 pub use wait::{eventually, eventually_within};
+pub use weather::Weather;
 
 use std::path::{Path, PathBuf};
 

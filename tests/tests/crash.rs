@@ -6,11 +6,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tests::{Appliance, Guests, Job, LoopBtrfs, Random, Sandbox, eventually_within, run, sized};
+use tests::storm::{Storm, Writers};
+use tests::{APPLIANCE_ADDRESS, Appliance, Guests, LoopBtrfs, Random, Sandbox, run, sized};
 
 #[test]
 fn nothing_acknowledged_is_lost_in_fifty_kills_and_no_client_sees_an_error() {
@@ -19,7 +19,7 @@ fn nothing_acknowledged_is_lost_in_fifty_kills_and_no_client_sees_an_error() {
     let mut appliance = Appliance::start(&sandbox, disk.path());
     let guests = Guests::boot(&sandbox, 2);
     let mut random = Random::from_environment(3);
-    let storm = Storm::begin(&guests, &mut random);
+    let storm = begin(&guests, &mut random);
 
     for round in 1..=sized(50, 1000) {
         std::thread::sleep(Duration::from_millis(100 + random.draw() % 500));
@@ -58,7 +58,7 @@ fn every_copy_of_the_disk_taken_under_load_starts_and_holds_what_was_acknowledge
     let mut appliance = Appliance::start(&sandbox, disk.path());
     let guests = Guests::boot(&sandbox, 2);
     let mut random = Random::from_environment(4);
-    let storm = Storm::begin(&guests, &mut random);
+    let storm = begin(&guests, &mut random);
 
     let mut copies = Vec::new();
     for number in 0..sized(12, 100) {
@@ -69,7 +69,7 @@ fn every_copy_of_the_disk_taken_under_load_starts_and_holds_what_was_acknowledge
         run("cp", &reflink);
         copies.push(Copy { image, settled, ledgers_then: storm.keep_ledgers(number) });
     }
-    storm.end();
+    println!("{} steps settled", storm.end());
     guests.first().unmount();
     appliance.stop();
     disk.unmount();
@@ -94,120 +94,13 @@ struct Copy {
     ledgers_then: String,
 }
 
-/// Workers in the first guest, each in a folder of its own; the second guest checks.
-struct Storm<'a> {
-    guests: &'a Guests,
-    jobs: Vec<Job<'a>>,
-}
-
-impl<'a> Storm<'a> {
-    fn begin(guests: &'a Guests, random: &mut Random) -> Self {
-        let program = env!("CARGO_BIN_EXE_crash-writer");
-        fs::copy(program, guests.shared().join("crash-writer")).unwrap();
-        fs::create_dir(guests.shared().join("now")).unwrap();
-        guests.first().mount("demo");
-        let mut jobs = Vec::new();
-        for worker in 0..WORKERS {
-            let seed = random.draw();
-            jobs.push(guests.first().start(&format!(
-                "mkdir -p w{worker} &&
-                 exec $JOB/crash-writer storm w{worker} $JOB/now/{worker} $JOB/pause {seed}"
-            )));
-        }
-        let storm = Self { guests, jobs };
-        eventually_within(LIMIT, "the storm to rise", || {
-            let lens = storm.ledgers();
-            lens.iter().all(|len| *len > 1000).then_some(())
-        });
-        storm
-    }
-
-    fn tell(&self, word: &str) {
-        let pause = self.guests.shared().join("pause");
-        let part = self.guests.shared().join("pause.part");
-        fs::write(&part, word).unwrap();
-        fs::rename(part, pause).unwrap();
-    }
-
-    fn tell_on(&self) {
-        fs::remove_file(self.guests.shared().join("pause")).unwrap();
-    }
-
-    /// Waits until every worker has finished its step, which it does once the appliance is back.
-    fn await_paused(&self, word: &str) {
-        for worker in 0..WORKERS {
-            let paused = self.guests.shared().join(format!("now/{worker}.paused"));
-            eventually_within(LIMIT, format!("worker {worker} to pause"), || {
-                let job = &self.jobs[worker];
-                assert!(!job.ended(), "worker {worker} saw an error: {}", job.so_far());
-                let found = fs::read_to_string(&paused).unwrap_or_default();
-                (found == word).then_some(())
-            });
-        }
-    }
-
-    /// How long each ledger is now.
-    fn ledgers(&self) -> Vec<u64> {
-        let len = |worker| {
-            let path = self.guests.shared().join(format!("now/{worker}"));
-            fs::metadata(path).map_or(0, |found| found.len())
-        };
-        (0..WORKERS).map(len).collect()
-    }
-
-    /// Keeps the ledgers as they are now.
-    fn keep_ledgers(&self, number: u64) -> String {
-        let kept = format!("kept.{number}");
-        fs::create_dir(self.guests.shared().join(&kept)).unwrap();
-        for worker in 0..WORKERS {
-            let now = self.guests.shared().join(format!("now/{worker}"));
-            fs::copy(now, self.guests.shared().join(&kept).join(worker.to_string())).unwrap();
-        }
-        kept
-    }
-
-    fn verify(&self, settled: &[u64]) {
-        self.verify_as("now", settled);
-    }
-
-    /// Has the second guest, with a fresh mount, check all that `ledgers` promise.
-    fn verify_as(&self, ledgers: &str, settled: &[u64]) {
-        let guest = self.guests.second();
-        guest.mount("demo");
-        let lens: Vec<String> = settled.iter().map(u64::to_string).collect();
-        guest.sh(&format!(
-            "worker=0; bad=0
-             for len in {}; do
-               $JOB/crash-writer verify w$worker $JOB/{ledgers}/$worker $len || bad=1
-               worker=$((worker + 1))
-             done
-             exit $bad",
-            lens.join(" ")
-        ));
-        guest.unmount();
-    }
-
-    /// Ends the storm; every worker must end without an error. Gives how many steps it had.
-    fn end(&self) -> usize {
-        self.tell("stop");
-        for (worker, job) in self.jobs.iter().enumerate() {
-            eventually_within(LIMIT, format!("worker {worker} to stop"), || {
-                job.ended().then_some(())
-            });
-            let said = job.so_far();
-            assert!(said.is_empty(), "worker {worker} saw an error: {said}");
-        }
-        let steps = |worker: usize| {
-            let ledger = fs::read_to_string(self.guests.shared().join(format!("now/{worker}")));
-            ledger.unwrap().lines().filter(|line| *line == "settled").count()
-        };
-        (0..WORKERS).map(steps).sum()
-    }
+/// A storm in the first guest; the second one checks.
+fn begin<'a>(guests: &'a Guests, random: &mut Random) -> Storm<'a> {
+    let program = env!("CARGO_BIN_EXE_crash-writer").as_ref();
+    let address = APPLIANCE_ADDRESS.parse().unwrap();
+    let writers = Writers { guest: guests.first(), address, count: WORKERS };
+    Storm::begin(guests, program, &[writers], (guests.second(), address), random)
 }
 
 /// Enough to keep the appliance busy from a guest with one processor.
 const WORKERS: usize = 4;
-
-/// A client that was refused a connection tries again after three seconds, then six; one that lost
-/// it unheard does so after one minute, or two.
-const LIMIT: Duration = Duration::from_secs(180);

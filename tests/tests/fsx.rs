@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
-use tests::{Appliance, Guests, LoopBtrfs, Random, Sandbox, sized, tool};
+#[path = "kernel/exerciser.rs"]
+mod exerciser;
+
+use exerciser::script;
+use tests::{Appliance, Guests, LoopBtrfs, Random, Sandbox, sized};
 
 #[test]
 fn fsx_finds_no_mismatch_in_a_hundred_thousand_operations() {
@@ -49,8 +53,7 @@ impl World {
         let disk = LoopBtrfs::new(&sandbox, "disk", 2048);
         let appliance = Appliance::start(&sandbox, disk.path());
         let guests = Guests::with_demo(&sandbox, 1);
-        std::fs::copy(tool("fsx"), guests.shared().join("fsx")).unwrap();
-        std::fs::write(guests.shared().join("fsx.toml"), CONFIG).unwrap();
+        exerciser::put_into(&guests);
         Self { guests, appliance, _disk: disk, _sandbox: sandbox }
     }
 
@@ -60,35 +63,6 @@ impl World {
         self.appliance.stop();
     }
 }
-
-/// Operates on one file `count` times, following `seed`.
-fn script(count: u64, seed: u64) -> String {
-    format!("$JOB/fsx -f $JOB/fsx.toml -P /tmp -N {count} -S {seed} file")
-}
-
-/// All that fsx knows but what NFS version 3 lacks: `posix_fallocate` and holes punched on demand.
-/// The file crosses the border between two extents of 1 MiB.
-const CONFIG: &str = "\
-flen = 1500000
-nomsyncafterwrite = true
-
-[opsize]
-max = 32768
-
-[weights]
-close_open = 1.0
-invalidate = 1.0
-mapread = 4.0
-mapwrite = 4.0
-read = 10.0
-write = 10.0
-truncate = 5.0
-fsync = 0.5
-fdatasync = 0.5
-sendfile = 1.0
-posix_fadvise = 1.0
-copy_file_range = 2.0
-";
 
 /// Each run takes a few minutes at worst.
 const LIMIT: Duration = Duration::from_secs(1200);

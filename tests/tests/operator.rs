@@ -52,7 +52,7 @@ fn folder_of_the_volume(disk: &LoopBtrfs) -> String {
 }
 
 #[test]
-fn a_volume_is_made_shown_mounted_and_deleted() {
+fn a_volume_is_made_shown_mounted_deleted_brought_back_and_purged() {
     let (_sandbox, disk, mut appliance) = world();
     let made = json_of(&appliance, &["volume", "create", "media", "--root-mode", "0750"]);
     assert_eq!(made["name"], "media");
@@ -80,10 +80,27 @@ fn a_volume_is_made_shown_mounted_and_deleted() {
     let folder = disk.path().join(format!("ada/volumes/{}", shown["id"]));
     assert!(folder.exists());
     let deleted = json_of(&appliance, &["volume", "delete", "media", "--yes"]);
-    assert_eq!(deleted["deleted"], "media");
+    assert_eq!(deleted["name"], "media");
     nfs.try_getattr(&file).must_be(nfsstat3::NFS3ERR_STALE);
     assert!(nfs.mnt(b"/media").is_err());
+    let kept = json_of(&appliance, &["volume", "list", "--deleted"]);
+    assert_eq!((kept.as_array().unwrap().len(), name_of(&kept[0])), (1, "media"), "{kept}");
+    appliance.kill9();
+    appliance.restart();
+    assert_eq!(json_of(&appliance, &["volume", "list"]).as_array().unwrap().len(), 1);
+
+    appliance.cli_ok(&["volume", "undelete", "media", "--as", "again"]);
+    appliance.cli_ok(&["export", "set", "again", "127.0.0.0/8", "--squash=none", "--insecure"]);
+    let mut nfs = Client::new(Credential::ROOT);
+    assert_eq!(nfs.root("again"), root, "clients that held on to it go on");
+    assert_eq!(nfs.read(&file, 0, 100).unwrap().data.0.as_ref(), b"content");
+    appliance.cli_ok(&["volume", "delete", "again", "--yes"]);
+    let unsure = refusal_of(&appliance, &["volume", "purge", "again"]);
+    assert!(unsure.contains("--yes"), "{unsure}");
+    assert!(folder.exists());
+    appliance.cli_ok(&["volume", "purge", "again", "--yes"]);
     eventually("its files to be gone", || (!folder.exists()).then_some(()));
+    assert_eq!(json_of(&appliance, &["volume", "list", "--deleted"]), json!([]));
     appliance.kill9();
     appliance.restart();
     assert_eq!(json_of(&appliance, &["volume", "list"]).as_array().unwrap().len(), 1);
@@ -233,7 +250,10 @@ fn a_root_that_is_not_on_btrfs_is_refused_with_the_remedy() {
 fn a_port_that_is_taken_is_refused_with_its_address() {
     let (sandbox, disk, mut appliance) = world();
     let root = disk.path().join("other");
-    let text = format!("root = {root:?}\nname = \"x\"\n[admin]\nsocket = \"/run/other.sock\"\n");
+    let text = format!(
+        "root = {root:?}\nname = \"x\"\n[admin]\nsocket = \"/run/other.sock\"\n\
+         metrics_listen = \"\"\n"
+    );
     let said = refused_start(&["serve", "--config"], &sandbox.file("other.toml", text));
     assert!(said.contains("2049") && said.contains("another program listens there"), "{said}");
     appliance.assert_alive();

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{
-    APPLIANCE_ADDRESS, Appliance, Bound, Guests, LoopBtrfs, Sandbox, binary, eventually_within,
-    repository, run,
+    APPLIANCE_ADDRESS, Appliance, Bound, Fleet, Guests, LoopBtrfs, Sandbox, binary,
+    eventually_within, repository, run,
 };
 
 #[test]
 fn every_command_of_the_readme_does_what_it_should() {
-    let readme = readme();
+    let readme = without_section(&readme(), FLEET_SECTION);
     let mut commands = holdfast_commands_in_blocks(&readme);
     assert!(commands.len() >= 3, "{commands:?}");
     commands.extend(in_backticks(&readme, "holdfast "));
@@ -51,6 +51,64 @@ fn every_command_of_the_readme_does_what_it_should() {
     let volumes = appliance.cli_ok(&["export", "list", "media"]);
     assert!(volumes.contains("192.168.1.0/24"), "the README's volume is exported: {volumes}");
     appliance.stop();
+}
+
+#[test]
+fn the_readme_makes_a_fleet_that_moves_a_file_and_shrinks_again() {
+    let section = section(&readme(), FLEET_SECTION);
+    let sandbox = Sandbox::new();
+    let mut fleet = Fleet::strangers(&sandbox, 3, DISK_MIB);
+    let guests = Guests::boot(&sandbox, 1);
+    let ada = fleet.first();
+    let mut done = 0;
+    for command in holdfast_commands_in_blocks(&section) {
+        let command = command.replace('\'', "");
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        match words[..] {
+            // Each newcomer needs a token of its own.
+            ["fleet", "invite"] => {}
+            ["join", "TOKEN", "ADDRESS"] => [1, 2].into_iter().for_each(|n| fleet.admit(n)),
+            ["object", "whereis", path] => {
+                // Written through one that will own it, as clients reach it.
+                let (volume, file) = path.split_once('/').unwrap();
+                ada.cli_ok(&["export", "set", volume, "*", "--insecure", "--squash", "none"]);
+                guests.first().mount_from(fleet.client_address(0), volume);
+                guests.first().sh(&format!("set -e; echo frames >{file}; sync {file}"));
+                assert!(ada.cli_ok(&words).contains("ada"));
+            }
+            _ => drop(ada.cli_ok(&words)),
+        }
+        done += 1;
+    }
+    assert!(done >= 9, "{done} commands");
+    assert_eq!(fleet.whereis(2, "media/film").owner, "bob", "it was moved");
+    assert_eq!(guests.first().sh("cat film"), "frames\n");
+    guests.first().unmount();
+
+    for said in in_backticks(&section, "holdfast ") {
+        let command = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let volume = command.starts_with("holdfast volume");
+        let command = command.replace("NAME", if volume { "media" } else { "cyd" });
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        match words[..] {
+            ["volume", "undelete", _] => {
+                fleet.first().cli_ok(&["volume", "delete", "media", "--yes"]);
+            }
+            ["fleet", "remove", _] => fleet.nth_mut(2).stop(),
+            // One that is gone already is not dead.
+            ["fleet", "remove", _, "--dead"] => {
+                assert_eq!(fleet.first().cli(&words).code, 1);
+                continue;
+            }
+            _ => {}
+        }
+        fleet.first().cli_ok(&words);
+    }
+    let ada = fleet.first();
+    let members = ada.cli_json(&["fleet", "status"])["members"].as_array().unwrap().len();
+    assert_eq!(members, 2, "one was drained and removed");
+    let volumes = ada.cli_ok(&["volume", "list"]);
+    assert!(volumes.contains("media"), "it was deleted and brought back: {volumes}");
 }
 
 #[test]
@@ -176,6 +234,16 @@ fn readme() -> String {
     fs::read_to_string(repository().join("README.md")).unwrap()
 }
 
+/// What stands under a heading.
+fn section(readme: &str, heading: &str) -> String {
+    let after = readme.split_once(heading).unwrap_or_else(|| panic!("no {heading}")).1;
+    after.split("\n## ").next().unwrap().to_owned()
+}
+
+fn without_section(readme: &str, heading: &str) -> String {
+    readme.replace(&section(readme, heading), "")
+}
+
 /// The lines of all code blocks, without the comments at their ends.
 fn blocks(readme: &str) -> Vec<String> {
     let lines = readme.lines().filter_map(|line| line.strip_prefix("    "));
@@ -191,6 +259,11 @@ fn in_backticks(readme: &str, prefix: &str) -> Vec<String> {
     let quoted = readme.split('`').skip(1).step_by(2);
     quoted.filter(|text| text.starts_with(prefix)).map(str::to_owned).collect()
 }
+
+const FLEET_SECTION: &str = "## Several appliances, one tree";
+
+/// Sparse.
+const DISK_MIB: u64 = 2048;
 
 /// Making a disk and starting.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);

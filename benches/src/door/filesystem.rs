@@ -37,7 +37,7 @@ impl OurVolume {
     #[must_use]
     pub fn new(stack: Stack) -> Self {
         let (volume, identity) = (stack.volume, Identity::root());
-        let ask = Ask { volume, identity, key: None, read_only: false };
+        let ask = Ask { volume, identity, key: None, read_only: false, view: None };
         Self { stack, ask, stops: Mutex::default() }
     }
 

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use catalog::{FjallSettings, FjallStore, FleetCatalog};
-use consensus::{Driver, EngineLog, Groups};
+use consensus::{Driver, EngineLog, Groups, NoPeers};
 use extents::{Ballast, Disk, LinuxDisk, Objects, Sink, Space};
 use model::{ApplianceId, Clock, Entropy, RootDirectory, Timestamp, VolumeId};
-use router::{Components, Machines, OpenedVolume, Router, StartFault, VolumeFactory};
+use router::{Components, Machines, OpenedVolume, Reach, Router, Start, StartFault, VolumeFactory};
 use rustix::time::{ClockId, clock_gettime};
 use volume::Ports;
 
@@ -32,7 +32,7 @@ impl Stack {
     pub async fn start(root: PathBuf) -> Self {
         let opened = tokio::task::spawn_blocking(move || open(&root).expect("an empty root"));
         let router = opened.await.expect("a root can be opened");
-        let made = router.create_volume("demo".to_owned(), vec![], RootDirectory::default());
+        let made = router.create_volume("demo".to_owned(), vec![], RootDirectory::default(), &[]);
         made.await.expect("an empty root takes a volume");
         let volume = router.volumes().first().expect("a volume was made").id;
         Self { router, volume }
@@ -56,13 +56,15 @@ fn open(root: &Path) -> Result<Arc<Router<FjallStore>>, String> {
     let fleet = FleetCatalog::open(store, APPLIANCE).map_err(|e| e.to_string())?;
     let machines = Machines::new(fleet);
     let on_fatal = Box::new(|fatal: consensus::Fatal| panic!("{fatal}"));
-    let log = Driver::spawn(groups, machines.for_driver(), clock.clone(), on_fatal)
-        .map_err(|e| e.to_string())?;
+    let log =
+        Driver::spawn(groups, machines.for_driver(), Box::new(NoPeers), clock.clone(), on_fatal)
+            .map_err(|e| e.to_string())?;
     let (root, name) = (root.to_owned(), "door".to_owned());
     let factory = Folders { root, disk, space: space.clone(), clock: clock.clone() };
     let parts = Components {
         appliance: APPLIANCE,
         name,
+        reach: Reach::default(),
         clock,
         entropy,
         log,
@@ -70,7 +72,7 @@ fn open(root: &Path) -> Result<Arc<Router<FjallStore>>, String> {
         space,
         factory: Arc::new(factory),
     };
-    Router::start(parts, false).map_err(|e| e.to_string())
+    Router::start(parts, Start::Unclean).map_err(|e| e.to_string())
 }
 
 /// Where the volume's store and backing files lie.
@@ -101,6 +103,19 @@ impl VolumeFactory<FjallStore> for Folders {
         let (disk, space, clock) = (self.disk.clone(), self.space.clone(), self.clock.clone());
         let objects = Objects::open(settings, disk, space, sink, clock).map_err(fault)?;
         Ok(OpenedVolume { store, objects })
+    }
+
+    fn fresh(&self, _volume: VolumeId) -> Result<FjallStore, StartFault> {
+        let reason = "a lone appliance installs no image".to_owned();
+        Err(StartFault::Path { path: self.root.clone(), reason })
+    }
+
+    fn swap(&self, _volume: VolumeId) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn list(&self) -> io::Result<Vec<VolumeId>> {
+        Ok(Vec::new())
     }
 
     fn delete(&self, _volume: VolumeId) -> io::Result<()> {

@@ -1,138 +1,128 @@
-//! The routes.
+//! The routes, and what goes in and out of all of them.
+//!
+//! Invariant: every route is listed beside its handler, so that a test can hold the list against
+//! the API's description; whatever is refused is a problem (RFC 9457). Absent on purpose: who may
+//! ask; that is the listener's.
+
+mod appliance;
+mod extract;
+mod fleet;
+mod objects;
+mod openapi;
+mod volumes;
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use model::ExportRule;
-use serde::Deserialize;
+use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::operator::{Operator, Problem, ProblemKind};
-use crate::views::{CheckView, CreateVolume, ExportView, FaultView, StatusView, VolumeView};
 
 /// The whole API over `operator`.
 pub fn router<O: Operator>(operator: Arc<O>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status::<O>))
-        .route("/v1/volumes", get(volumes::<O>).post(create_volume::<O>))
-        .route("/v1/volumes/{name}", get(volume::<O>).delete(delete_volume::<O>))
-        .route("/v1/volumes/{name}/check", post(check::<O>))
-        .route("/v1/volumes/{name}/exports", post(set_export::<O>).delete(remove_export::<O>))
-        .route("/v1/volumes/{name}/faults/{object}/clear", post(clear_fault::<O>))
-        .route("/v1/faults", get(faults::<O>))
-        .route("/metrics", get(metrics::<O>))
+    routes()
+        .router
         .fallback(no_such_route)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(operator)
 }
 
 /// Only the metrics: for a listener that everybody may reach.
 pub(crate) fn metrics_router<O: Operator>(operator: Arc<O>) -> Router {
-    Router::new().route("/metrics", get(metrics::<O>)).fallback(no_such_route).with_state(operator)
+    Router::new()
+        .route("/metrics", get(appliance::metrics::<O>))
+        .fallback(no_such_route)
+        .with_state(operator)
 }
 
-async fn status<O: Operator>(State(operator): State<Arc<O>>) -> Result<Json<StatusView>, Problem> {
-    operator.status().map(Json)
+/// Routes, and a list of them.
+struct Routes<O> {
+    router: Router<Arc<O>>,
+    /// The API's description is held against it.
+    listed: Vec<(Method, &'static str)>,
 }
 
-async fn volumes<O: Operator>(State(operator): State<Arc<O>>) -> Json<Vec<VolumeView>> {
-    Json(operator.volumes())
+impl<O: Operator> Routes<O> {
+    fn at(mut self, path: &'static str, method: Method, handler: MethodRouter<Arc<O>>) -> Self {
+        self.listed.push((method, path));
+        self.router = self.router.route(path, handler);
+        self
+    }
 }
 
-async fn volume<O: Operator>(
-    State(operator): State<Arc<O>>,
-    Path(name): Path<String>,
-) -> Result<Json<VolumeView>, Problem> {
-    operator.volume(&name).map(Json)
-}
-
-async fn create_volume<O: Operator>(
-    State(operator): State<Arc<O>>,
-    wanted: Result<Json<CreateVolume>, JsonRejection>,
-) -> Result<(StatusCode, Json<VolumeView>), Problem> {
-    let Json(wanted) = wanted.map_err(bad_json)?;
-    let made = operator.create_volume(wanted).await?;
-    Ok((StatusCode::CREATED, Json(made)))
-}
-
-async fn delete_volume<O: Operator>(
-    State(operator): State<Arc<O>>,
-    Path(name): Path<String>,
-) -> Result<StatusCode, Problem> {
-    operator.delete_volume(&name).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn check<O: Operator>(
-    State(operator): State<Arc<O>>,
-    Path(name): Path<String>,
-) -> Result<Json<CheckView>, Problem> {
-    operator.check(&name).await.map(Json)
-}
-
-async fn set_export<O: Operator>(
-    State(operator): State<Arc<O>>,
-    Path(name): Path<String>,
-    view: Result<Json<ExportView>, JsonRejection>,
-) -> Result<Json<VolumeView>, Problem> {
-    let Json(view) = view.map_err(bad_json)?;
-    let rule = ExportRule::try_from(&view).map_err(|e| Problem::new(ProblemKind::BadRequest, e))?;
-    operator.set_export(&name, rule).await.map(Json)
-}
-
-#[derive(Deserialize)]
-struct Client {
-    client: String,
-}
-
-async fn remove_export<O: Operator>(
-    State(operator): State<Arc<O>>,
-    Path(name): Path<String>,
-    Query(Client { client }): Query<Client>,
-) -> Result<Json<VolumeView>, Problem> {
-    operator.remove_export(&name, &client).await.map(Json)
-}
-
-#[derive(Deserialize)]
-struct OfVolume {
-    volume: Option<String>,
-}
-
-async fn faults<O: Operator>(
-    State(operator): State<Arc<O>>,
-    Query(OfVolume { volume }): Query<OfVolume>,
-) -> Result<Json<Vec<FaultView>>, Problem> {
-    operator.faults(volume.as_deref()).map(Json)
-}
-
-async fn clear_fault<O: Operator>(
-    State(operator): State<Arc<O>>,
-    Path((name, object)): Path<(String, u64)>,
-) -> Result<StatusCode, Problem> {
-    operator.clear_fault(&name, object).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn metrics<O: Operator>(State(operator): State<Arc<O>>) -> Response {
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], operator.metrics()).into_response()
+fn routes<O: Operator>() -> Routes<O> {
+    let (g, p, d) = (Method::GET, Method::POST, Method::DELETE);
+    let (g, p, d) = (|| g.clone(), || p.clone(), || d.clone());
+    Routes { router: Router::new(), listed: Vec::new() }
+        .at("/v1/status", g(), get(appliance::status::<O>))
+        .at("/v1/admin/token", g(), get(appliance::token::<O>))
+        .at("/v1/openapi.json", g(), get(openapi::document))
+        .at("/metrics", g(), get(appliance::metrics::<O>))
+        .at("/v1/volumes", g(), get(volumes::list_volumes::<O>))
+        .at("/v1/volumes", p(), post(volumes::create_volume::<O>))
+        .at("/v1/volumes/{name}", g(), get(volumes::show_volume::<O>))
+        .at("/v1/volumes/{name}", d(), delete(volumes::delete_volume::<O>))
+        .at("/v1/volumes/{name}/check", p(), post(volumes::check_volume::<O>))
+        .at("/v1/volumes/{name}/members", p(), post(volumes::set_volume_members::<O>))
+        .at("/v1/volumes/{name}/exports", p(), post(volumes::set_export::<O>))
+        .at("/v1/volumes/{name}/exports", d(), delete(volumes::remove_export::<O>))
+        .at("/v1/volumes/{name}/faults/{object}/clear", p(), post(volumes::clear_fault::<O>))
+        .at("/v1/deleted-volumes", g(), get(volumes::list_deleted_volumes::<O>))
+        .at("/v1/deleted-volumes/{which}", d(), delete(volumes::purge_volume::<O>))
+        .at("/v1/deleted-volumes/{which}/undelete", p(), post(volumes::undelete_volume::<O>))
+        .at("/v1/faults", g(), get(volumes::list_faults::<O>))
+        .at("/v1/fleet", g(), get(fleet::show_fleet::<O>))
+        .at("/v1/fleet/init", p(), post(fleet::init_fleet::<O>))
+        .at("/v1/fleet/join", p(), post(fleet::join_fleet::<O>))
+        .at("/v1/fleet/invitations", g(), get(fleet::list_invitations::<O>))
+        .at("/v1/fleet/invitations", p(), post(fleet::invite::<O>))
+        .at("/v1/fleet/invitations/{id}", d(), delete(fleet::revoke_invitation::<O>))
+        .at("/v1/fleet/members/{name}", d(), delete(fleet::remove_appliance::<O>))
+        .at("/v1/fleet/members/{name}/removal", g(), get(fleet::explain_removal::<O>))
+        .at("/v1/fleet/members/{name}/drain", g(), get(fleet::drained::<O>))
+        .at("/v1/fleet/members/{name}/drain", p(), post(fleet::drain::<O>))
+        .at("/v1/fleet/members/{name}/drain", d(), delete(fleet::stop_drain::<O>))
+        .at("/v1/fleet/members/{name}/labels", p(), post(fleet::set_labels::<O>))
+        .at("/v1/objects/whereis", g(), get(objects::find_path::<O>))
+        .at("/v1/objects/explain", g(), get(objects::explain_path::<O>))
+        .at("/v1/objects/transfer", p(), post(objects::transfer_path::<O>))
+        .at("/v1/objects/pin", p(), post(objects::pin_path::<O>))
+        .at("/v1/objects/{volume}/{object}/transfer", p(), post(objects::transfer_object::<O>))
+        .at("/v1/ledger", g(), get(objects::show_ledger::<O>))
+        .at("/v1/jobs", g(), get(objects::list_jobs::<O>))
+        .at("/v1/jobs/{id}", g(), get(objects::show_job::<O>))
+        .at("/v1/jobs/{id}", d(), delete(objects::cancel_job::<O>))
 }
 
 async fn no_such_route() -> Problem {
-    Problem::new(ProblemKind::NotFound, "no such path; see the README for the API's")
+    Problem::new(ProblemKind::NotFound, "no such path; /v1/openapi.json lists those there are")
 }
 
-fn bad_json(rejection: JsonRejection) -> Problem {
-    Problem::new(ProblemKind::BadRequest, rejection.body_text())
+async fn not_allowed() -> Problem {
+    let detail = "not with this method; /v1/openapi.json says with which";
+    Problem::new(ProblemKind::NotAllowed, detail)
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        // RFC 9110 section 11.6.1: whoever is refused is told how to ask.
+        let how = [(header::WWW_AUTHENTICATE, "Bearer realm=\"holdfast\"")];
+        match status {
+            StatusCode::UNAUTHORIZED => (status, kind, how, body).into_response(),
+            _ => (status, kind, body).into_response(),
+        }
     }
 }
+
+/// A volume with all its export rules takes some tens of kilobytes.
+const BODY_BYTES_MAX: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests;

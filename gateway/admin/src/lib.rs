@@ -1,17 +1,31 @@
-//! The operator's door: an HTTP API on a root-only unix socket, and Prometheus metrics.
+//! The operator's door: an HTTP API on a root-only unix socket and, over TLS and with a token, on
+//! TCP; and Prometheus metrics.
 //!
 //! Invariant: everything it shows or does goes through [`Operator`]; errors are problem+json (RFC
-//! 9457) with what, where and what to do. Absent on purpose: private knowledge of volumes, stores
-//! or logs.
+//! 9457) with what, where and what to do; every route is described at `/v1/openapi.json`. Absent on
+//! purpose: private knowledge of volumes, stores or logs.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(any(test, feature = "testing"), allow(clippy::unwrap_used))]
 
 mod api;
+mod files;
 mod listen;
 mod operator;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tls;
+mod token;
 mod views;
 
 pub use api::router;
-pub use listen::{SocketFault, serve_metrics, serve_unix};
+pub use listen::{SocketFault, serve_metrics, serve_tls, serve_unix};
 pub use operator::{Operator, Problem, ProblemKind};
-pub use views::{CheckView, CreateVolume, DiskView, ExportView, FaultView, StatusView, VolumeView};
+pub use tls::{BadFingerprint, Fingerprint, Identity, connect};
+pub use token::Token;
+pub use views::{
+    ChangeView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, ExplainView,
+    ExportView, FaultView, FleetView, ForwardsView, HeldView, InvitationView, Invite, JobView,
+    Join, LabelsView, LedgerView, MemberView, OpenInvitationView, PinWanted, RemoteView,
+    RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
+    VolumeView, WhereView,
+};

@@ -5,11 +5,17 @@ use std::future::Future;
 use model::ExportRule;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
-use crate::views::{CheckView, CreateVolume, FaultView, StatusView, VolumeView};
+use crate::views::{
+    CheckView, CreateVolume, DeletedVolumeView, DrainView, ExplainView, FaultView, FleetView,
+    InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView, PinWanted,
+    RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
+    VolumeView, WhereView,
+};
 
 /// Why something was not done (RFC 9457).
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize, ToSchema)]
 #[error("{detail}")]
 pub struct Problem {
     /// The HTTP status.
@@ -25,8 +31,12 @@ pub struct Problem {
 pub enum ProblemKind {
     /// What was sent makes no sense.
     BadRequest,
+    /// Who asks did not show the token.
+    Unauthorized,
     /// There is no such thing.
     NotFound,
+    /// It is there, and can't be done with.
+    NotAllowed,
     /// It is there already, or something else is in the way.
     Conflict,
     /// Something is broken here.
@@ -38,7 +48,9 @@ impl Problem {
     pub fn new(kind: ProblemKind, detail: impl ToString) -> Self {
         let (status, title) = match kind {
             ProblemKind::BadRequest => (400, "bad request"),
+            ProblemKind::Unauthorized => (401, "unauthorized"),
             ProblemKind::NotFound => (404, "not found"),
+            ProblemKind::NotAllowed => (405, "method not allowed"),
             ProblemKind::Conflict => (409, "conflict"),
             ProblemKind::Fault => (500, "fault"),
         };
@@ -63,8 +75,31 @@ pub trait Operator: Send + Sync + 'static {
         wanted: CreateVolume,
     ) -> impl Future<Output = Result<VolumeView, Problem>> + Send;
 
-    /// Deletes a volume with all its data.
-    fn delete_volume(&self, name: &str) -> impl Future<Output = Result<(), Problem>> + Send;
+    /// Deletes a volume; it can be brought back for a while.
+    fn delete_volume(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<DeletedVolumeView, Problem>> + Send;
+
+    /// Deleted volumes that can be brought back.
+    fn deleted_volumes(&self) -> Vec<DeletedVolumeView>;
+
+    /// Brings a deleted volume back; `which` is the name that it had, or its number.
+    fn undelete_volume(
+        &self,
+        which: &str,
+        wanted: Undelete,
+    ) -> impl Future<Output = Result<VolumeView, Problem>> + Send;
+
+    /// Deletes a deleted volume's data, for good.
+    fn purge_volume(&self, which: &str) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Says who shall hold a volume.
+    fn set_volume_members(
+        &self,
+        name: &str,
+        wanted: VolumeMembers,
+    ) -> impl Future<Output = Result<VolumeView, Problem>> + Send;
 
     /// Sets the rule for one pattern of clients: replaces the one there is, or is added last.
     fn set_export(
@@ -92,6 +127,94 @@ pub trait Operator: Send + Sync + 'static {
         name: &str,
         object: u64,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// The fleet at a glance.
+    fn fleet(&self) -> Result<FleetView, Problem>;
+
+    /// Makes this appliance's fleet of one ready to be joined.
+    fn fleet_init(&self) -> impl Future<Output = Result<FleetView, Problem>> + Send;
+
+    /// Makes an invitation.
+    fn invite(
+        &self,
+        wanted: Invite,
+    ) -> impl Future<Output = Result<InvitationView, Problem>> + Send;
+
+    /// All invitations that are remembered.
+    fn invitations(&self) -> Vec<OpenInvitationView>;
+
+    /// Takes an invitation back.
+    fn revoke_invitation(&self, id: &str) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Has an appliance's data moved away from it.
+    fn drain(&self, name: &str) -> impl Future<Output = Result<DrainView, Problem>> + Send;
+
+    /// Lets an appliance's data stay.
+    fn stop_drain(&self, name: &str) -> impl Future<Output = Result<DrainView, Problem>> + Send;
+
+    /// How the draining of an appliance is going.
+    fn drained(&self, name: &str) -> impl Future<Output = Result<DrainView, Problem>> + Send;
+
+    /// What the removal of an appliance would mean; nothing is done.
+    fn explain_removal(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<RemovalView, Problem>> + Send;
+
+    /// Removes an appliance for ever; says what it had.
+    fn remove_appliance(
+        &self,
+        name: &str,
+        how: RemovalHow,
+    ) -> impl Future<Output = Result<RemovalView, Problem>> + Send;
+
+    /// Sets what an appliance says of itself, until its next start.
+    fn set_labels(
+        &self,
+        name: &str,
+        wanted: LabelsView,
+    ) -> impl Future<Output = Result<FleetView, Problem>> + Send;
+
+    /// Joins another fleet; the appliance then starts anew.
+    fn join(&self, wanted: Join) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Where a file is.
+    fn whereis(&self, path: &str) -> impl Future<Output = Result<WhereView, Problem>> + Send;
+
+    /// Begins to move a file.
+    fn transfer(&self, wanted: Transfer) -> impl Future<Output = Result<JobView, Problem>> + Send;
+
+    /// Begins to move a file that is named by its volume and its number.
+    fn transfer_object(
+        &self,
+        volume: &str,
+        object: u64,
+        wanted: TransferTo,
+    ) -> impl Future<Output = Result<JobView, Problem>> + Send;
+
+    /// Says where a file is wanted, or that it may be anywhere.
+    fn pin(&self, wanted: PinWanted) -> impl Future<Output = Result<WhereView, Problem>> + Send;
+
+    /// Why a file stays or moves.
+    fn explain(&self, path: &str) -> impl Future<Output = Result<ExplainView, Problem>> + Send;
+
+    /// Which files changed their owner, or what one file's owners were.
+    fn ledger(
+        &self,
+        path: Option<&str>,
+    ) -> impl Future<Output = Result<LedgerView, Problem>> + Send;
+
+    /// What opens the API over TCP.
+    fn token(&self) -> Result<TokenView, Problem>;
+
+    /// How a job is going.
+    fn job(&self, id: &str) -> impl Future<Output = Result<JobView, Problem>> + Send;
+
+    /// Breaks a job off.
+    fn cancel_job(&self, id: &str) -> impl Future<Output = Result<JobView, Problem>> + Send;
+
+    /// The jobs of all appliances that are up.
+    fn jobs(&self) -> impl Future<Output = Vec<JobView>> + Send;
 
     /// All metrics, in Prometheus' text format.
     fn metrics(&self) -> String;

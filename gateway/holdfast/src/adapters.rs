@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::{Clock, Entropy, Timestamp};
+use mesh::{CREDENTIALS_LIFETIME, FleetAuthority};
+use model::{ApplianceId, Clock, Entropy, Timestamp};
 use parking_lot::Mutex;
+use router::Certifier;
 use rustix::time::{ClockId, clock_gettime};
 use volume::{Groups, GroupsFound};
 
@@ -53,6 +55,24 @@ impl Entropy for SystemEntropy {
                 Err(errno) => panic!("the kernel has no random bytes for us: {errno}"),
             }
         }
+    }
+}
+
+/// Issues certificates with the fleet's authority.
+pub struct MeshCertifier {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Certifier for MeshCertifier {
+    fn issue(&self, authority: &[u8], appliance: ApplianceId) -> Result<Vec<u8>, String> {
+        let authority = FleetAuthority::from_bytes(authority).map_err(|e| e.to_string())?;
+        let now = self.clock.wall();
+        let entropy = self.entropy.as_ref();
+        let credentials = authority.issue(appliance, entropy, now, CREDENTIALS_LIFETIME);
+        Ok(credentials.to_bytes())
     }
 }
 

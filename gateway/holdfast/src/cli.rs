@@ -1,14 +1,21 @@
 //! The commands. `serve` runs an appliance; all others talk to the running one over its socket.
 
+mod fleet;
+mod object;
+mod volume;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use admin::{CheckView, CreateVolume, ExportView, FaultView, StatusView, VolumeView};
+use admin::{ExportView, Join, StatusView, TokenView, VolumeView};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::{ExportAccess, Squash};
 use serde::Serialize;
 
-use crate::client::{Client, Method};
+use self::fleet::{FleetVerb, JobVerb};
+use self::object::ObjectVerb;
+use self::volume::VolumeVerb;
+use crate::client::{Client, Method, Remote};
 use crate::config::{Config, SOCKET_DEFAULT};
 use crate::{print, serve};
 
@@ -19,6 +26,15 @@ struct Cli {
     /// The running appliance's socket [default: $HOLDFAST_SOCKET or /run/holdfast/admin.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// An appliance on another machine, instead: https://HOST:PORT, its `admin.listen`
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
+    url: Option<String>,
+    /// A file with the token that `holdfast admin token` prints there
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// The fingerprint that `holdfast status` shows there
+    #[arg(long, global = true, value_name = "HEX", requires = "url")]
+    fingerprint: Option<String>,
     /// Print JSON instead of tables
     #[arg(long, global = true)]
     json: bool,
@@ -43,9 +59,36 @@ enum Verb {
     /// Show and change who may mount a volume
     #[command(subcommand)]
     Export(ExportVerb),
-    /// Show and clear faults of single objects
+    /// Show, move and mend single files
     #[command(subcommand)]
     Object(ObjectVerb),
+    /// Make a fleet, invite to it, look at it
+    #[command(subcommand)]
+    Fleet(FleetVerb),
+    /// Join a fleet with the token that `fleet invite` printed; this appliance then starts anew
+    Join {
+        /// The token
+        token: String,
+        /// Where one of the fleet is reached: ADDRESS:PORT
+        address: String,
+        /// Vote, and hold no data
+        #[arg(long)]
+        witness: bool,
+    },
+    /// Show, wait for and cancel jobs
+    #[command(subcommand)]
+    Job(JobVerb),
+    /// Show which files changed their owner, when and why
+    Ledger,
+    /// Show what opens this appliance's admin API to other machines
+    #[command(subcommand)]
+    Admin(AdminVerb),
+}
+
+#[derive(Subcommand)]
+enum AdminVerb {
+    /// Print the token; whoever has it can do everything that these commands can
+    Token,
 }
 
 #[derive(Args)]
@@ -53,44 +96,6 @@ struct ConfigFile {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/holdfast/appliance.toml")]
     config: PathBuf,
-}
-
-#[derive(Subcommand)]
-enum VolumeVerb {
-    /// Make a volume; nobody may mount it until `export set`
-    Create {
-        /// Its name: clients mount /NAME
-        name: String,
-        /// Owner of its root directory
-        #[arg(long, default_value_t = 0)]
-        root_uid: u32,
-        /// Group of its root directory
-        #[arg(long, default_value_t = 0)]
-        root_gid: u32,
-        /// Mode of its root directory, octal
-        #[arg(long, default_value = "0755", value_parser = octal)]
-        root_mode: u32,
-    },
-    /// List all volumes
-    List,
-    /// Show one volume
-    Show {
-        /// Its name
-        name: String,
-    },
-    /// Delete a volume with all its files, for good
-    Delete {
-        /// Its name
-        name: String,
-        /// Yes, all its files, for good
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Walk a volume and name everything that does not fit together
-    Check {
-        /// Its name
-        name: String,
-    },
 }
 
 #[derive(Subcommand)]
@@ -150,29 +155,16 @@ enum SquashArg {
     None,
 }
 
-#[derive(Subcommand)]
-enum ObjectVerb {
-    /// List objects whose copy is stale: writes to them answer an I/O error
-    Faults {
-        /// Of this volume only
-        volume: Option<String>,
-    },
-    /// Take an object's copy for good again, after looking at it
-    Clear {
-        /// Its volume
-        volume: String,
-        /// Its number
-        object: u64,
-    },
-}
-
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Serve(ConfigFile { config }) => serve::run(&config),
         Verb::CheckConfig { file } => check_config(Show { json: cli.json }, &file),
-        verb => talk(&cli.socket, cli.json, verb),
+        verb => match way(&cli.socket, cli.url, cli.token_file, cli.fingerprint) {
+            Ok(client) => talk(&client, Show { json: cli.json }, verb),
+            Err(message) => Err(message),
+        },
     };
     match done {
         Ok(code) => code,
@@ -189,56 +181,52 @@ fn check_config(show: Show, file: &std::path::Path) -> Result<ExitCode, String> 
     show.print(&good, |_| format!("{} is good\n", file.display()))
 }
 
-fn talk(socket: &Option<PathBuf>, json: bool, verb: Verb) -> Result<ExitCode, String> {
-    let socket = socket
-        .clone()
-        .or_else(|| std::env::var_os("HOLDFAST_SOCKET").map(PathBuf::from))
-        .unwrap_or_else(|| PathBuf::from(SOCKET_DEFAULT));
-    let client = Client::new(socket);
-    let show = Show { json };
+/// The appliance that the command line names.
+fn way(
+    socket: &Option<PathBuf>,
+    url: Option<String>,
+    token_file: Option<PathBuf>,
+    fingerprint: Option<String>,
+) -> Result<Client, String> {
+    let Some(url) = url else {
+        let socket = socket
+            .clone()
+            .or_else(|| std::env::var_os("HOLDFAST_SOCKET").map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(SOCKET_DEFAULT));
+        return Ok(Client::new(socket));
+    };
+    match (token_file, fingerprint) {
+        (Some(token), Some(fingerprint)) => {
+            Remote::new(&url, &token, &fingerprint).map(Client::remote)
+        }
+        (None, _) => Err("--url wants --token-file too: a file with what `holdfast admin token` \
+            prints on that appliance"
+            .to_owned()),
+        (_, None) => Err("--url wants --fingerprint too: `holdfast status` on that appliance \
+            shows it"
+            .to_owned()),
+    }
+}
+
+fn talk(client: &Client, show: Show, verb: Verb) -> Result<ExitCode, String> {
     match verb {
         Verb::Serve(_) | Verb::CheckConfig { .. } => unreachable!("done by run()"),
         Verb::Status => {
             let status: StatusView = client.ask(Method::Get, "/v1/status")?;
             show.print(&status, print::status)
         }
-        Verb::Volume(verb) => volume(&client, show, verb),
-        Verb::Export(verb) => export(&client, show, verb),
-        Verb::Object(verb) => object(&client, show, verb),
-    }
-}
-
-fn volume(client: &Client, show: Show, verb: VolumeVerb) -> Result<ExitCode, String> {
-    match verb {
-        VolumeVerb::Create { name, root_uid, root_gid, root_mode } => {
-            let wanted = CreateVolume { name, root_uid, root_gid, root_mode };
-            let made: VolumeView = client.send_json("/v1/volumes", &wanted)?;
-            show.print(&made, |made| print::volumes(std::slice::from_ref(made)))
+        Verb::Volume(verb) => volume::volume(client, show, verb),
+        Verb::Export(verb) => export(client, show, verb),
+        Verb::Object(verb) => object::object(client, show, verb),
+        Verb::Fleet(verb) => fleet::fleet(client, show, verb),
+        Verb::Join { token, address, witness } => {
+            fleet::join(client, show, &Join { token, address, witness })
         }
-        VolumeVerb::List => {
-            let volumes: Vec<VolumeView> = client.ask(Method::Get, "/v1/volumes")?;
-            show.print(&volumes, |volumes| print::volumes(volumes))
-        }
-        VolumeVerb::Show { name } => {
-            let path = format!("/v1/volumes/{}", escaped(&name));
-            let volume: VolumeView = client.ask(Method::Get, &path)?;
-            show.print(&volume, print::volume)
-        }
-        VolumeVerb::Delete { name, yes: false } => Err(format!(
-            "volume {name:?} was not deleted: all its files would be gone for good. \
-             Say --yes if that is what you want"
-        )),
-        VolumeVerb::Delete { name, yes: true } => {
-            let path = format!("/v1/volumes/{}", escaped(&name));
-            client.tell(Method::Delete, &path)?;
-            show.print(&serde_json::json!({ "deleted": name }), |_| format!("{name} is deleted\n"))
-        }
-        VolumeVerb::Check { name } => {
-            let path = format!("/v1/volumes/{}/check", escaped(&name));
-            let check: CheckView = client.ask(Method::Post, &path)?;
-            let clean = check.clean;
-            show.print(&check, print::check)?;
-            Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Verb::Job(verb) => fleet::job(client, show, verb),
+        Verb::Ledger => object::ledger(client, show, None),
+        Verb::Admin(AdminVerb::Token) => {
+            let token: TokenView = client.ask(Method::Get, "/v1/admin/token")?;
+            show.print(&token, print::token)
         }
     }
 }
@@ -278,26 +266,9 @@ fn export(client: &Client, show: Show, verb: ExportVerb) -> Result<ExitCode, Str
     show.print(&volumes, |volumes| print::exports(volumes))
 }
 
-fn object(client: &Client, show: Show, verb: ObjectVerb) -> Result<ExitCode, String> {
-    match verb {
-        ObjectVerb::Faults { volume } => {
-            let query = volume.map(|name| format!("?volume={}", escaped(&name)));
-            let path = format!("/v1/faults{}", query.unwrap_or_default());
-            let faults: Vec<FaultView> = client.ask(Method::Get, &path)?;
-            show.print(&faults, |faults| print::faults(faults))
-        }
-        ObjectVerb::Clear { volume, object } => {
-            let name = escaped(&volume);
-            client.tell(Method::Post, &format!("/v1/volumes/{name}/faults/{object}/clear"))?;
-            let cleared = serde_json::json!({ "volume": volume, "cleared": object });
-            show.print(&cleared, |_| format!("object {object} of {volume} takes writes again\n"))
-        }
-    }
-}
-
 /// Tables for people, JSON for scripts.
 #[derive(Clone, Copy)]
-struct Show {
+pub struct Show {
     json: bool,
 }
 
@@ -330,9 +301,5 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn octal(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| format!("{text:?} is no mode: write it in octal, such as 0755"))
-}
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,60 @@
-//! Talks to the running appliance: HTTP over its unix socket.
+//! Talks to a running appliance: HTTP over its unix socket, or over TLS with its token.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use admin::Problem;
+use admin::{Fingerprint, Problem, Token};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
-/// A way to the appliance behind one socket.
-pub struct Client {
-    socket: PathBuf,
+/// A way to one appliance.
+pub struct Client(Way);
+
+enum Way {
+    /// On this machine.
+    Socket(PathBuf),
+    /// On another.
+    Remote(Remote),
 }
+
+/// An appliance on another machine, and what opens it.
+pub struct Remote {
+    /// HOST:PORT.
+    host: String,
+    token: Token,
+    fingerprint: Fingerprint,
+}
+
+impl Remote {
+    /// The appliance at `url`, whose token is in a file.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn new(url: &str, token_file: &Path, fingerprint: &str) -> Result<Self, String> {
+        let rest = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
+        let host = rest.filter(|rest| rest.contains(':') && !rest.contains('/'));
+        let host =
+            host.ok_or_else(|| format!("{url:?} is not of the form https://HOST:PORT"))?.to_owned();
+        let text = std::fs::read_to_string(token_file)
+            .map_err(|e| format!("{}: {e}", token_file.display()))?;
+        let token = Token::parse(&text).ok_or_else(|| {
+            let file = token_file.display();
+            format!("{file} holds no token; `holdfast admin token` on the appliance prints it")
+        })?;
+        let fingerprint =
+            fingerprint.parse().map_err(|bad: admin::BadFingerprint| bad.to_string())?;
+        Ok(Self { host, token, fingerprint })
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +70,12 @@ pub enum Method {
 impl Client {
     /// The appliance whose socket is at `socket`.
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self(Way::Socket(socket))
+    }
+
+    /// An appliance on another machine.
+    pub fn remote(remote: Remote) -> Self {
+        Self(Way::Remote(remote))
     }
 
     /// Asks, and reads the answer.
@@ -63,6 +107,15 @@ impl Client {
         self.exchange(method, path, None).map(drop)
     }
 
+    /// Sends something that has no answer but success.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn tell_json(&self, path: &str, body: &impl Serialize) -> Result<(), String> {
+        let body = serde_json::to_vec(body).map_err(|e| e.to_string())?;
+        self.exchange(Method::Post, path, Some(body)).map(drop)
+    }
+
     fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -86,7 +139,13 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = UnixStream::connect(&self.socket).await?;
+        let (stream, host, token): (Box<dyn Stream>, &str, _) = match &self.0 {
+            Way::Socket(socket) => (Box::new(UnixStream::connect(socket).await?), "holdfast", None),
+            Way::Remote(Remote { host, token, fingerprint }) => {
+                let stream = admin::connect(TcpStream::connect(host).await?, *fingerprint).await?;
+                (Box::new(stream), host, Some(token))
+            }
+        };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
@@ -95,7 +154,10 @@ impl Client {
             Method::Post => hyper::Method::POST,
             Method::Delete => hyper::Method::DELETE,
         };
-        let mut request = Request::builder().method(method).uri(path).header("host", "holdfast");
+        let mut request = Request::builder().method(method).uri(path).header("host", host);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {}", token.as_str()));
+        }
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
@@ -106,7 +168,16 @@ impl Client {
     }
 
     fn unreachable(&self, fault: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-        let socket = self.socket.display();
+        let socket = match &self.0 {
+            Way::Socket(socket) => socket.display().to_string(),
+            Way::Remote(remote) => {
+                let host = &remote.host;
+                return format!(
+                    "{host}: {fault}. Does its `admin.listen` say so, and is the fingerprint the \
+                     one that `holdfast status` shows there?"
+                );
+            }
+        };
         let hint = match fault.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 ": no appliance runs there. Start one with `holdfast serve`, or name its \
@@ -126,3 +197,6 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// The largest answer: a list of 10 000 faults is under 1 MiB.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! The configuration file: every key, its default, and what is wrong with what was written.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use admin::ExportView;
 use model::{ExportAccess, ExportRule, RootDirectory, Squash, is_volume_name};
 use nfs_server::{RpcbindMode, Settings};
+use ownership::{ADDRESSES_MAX, Labels};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -20,6 +22,12 @@ pub struct Config {
     /// The NFS door.
     #[serde(default)]
     pub nfs: Nfs,
+    /// The way to other appliances.
+    #[serde(default)]
+    pub mesh: Mesh,
+    /// What this appliance says of itself, for placement: site, rack and whatever else.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// The operator's door.
     #[serde(default)]
     pub admin: Admin,
@@ -58,6 +66,34 @@ pub enum Rpcbind {
     Off,
 }
 
+/// `[mesh]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mesh {
+    /// The UDP address for other appliances; used once this one is of a fleet.
+    pub listen: SocketAddr,
+    /// Where other appliances reach it; empty is the address that it listens on.
+    pub advertise: Vec<SocketAddr>,
+}
+
+impl Mesh {
+    /// Where other appliances reach this one.
+    ///
+    /// # Errors
+    /// If that can't be told: it listens on every address and none is advertised.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        match (self.advertise.is_empty(), self.listen.ip().is_unspecified()) {
+            (false, _) => Ok(self.advertise.clone()),
+            (true, false) => Ok(vec![self.listen]),
+            (true, true) => {
+                Err("set `mesh.advertise` to an address at which the other appliances \
+                reach this one, such as [\"10.0.0.5:2050\"], and start it again"
+                    .to_owned())
+            }
+        }
+    }
+}
+
 /// `[admin]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -66,6 +102,22 @@ pub struct Admin {
     pub socket: PathBuf,
     /// Where Prometheus asks; empty is nowhere.
     pub metrics_listen: String,
+    /// Where operators on other machines ask, over TLS and with the token; empty is nowhere.
+    pub listen: String,
+}
+
+impl Admin {
+    /// Where operators on other machines ask, if they may.
+    ///
+    /// # Errors
+    /// If it is no address and port.
+    pub fn remote(&self) -> Result<Option<SocketAddr>, String> {
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let bad = |_| format!("{:?} is no address and port, such as \"0.0.0.0:2051\"", self.listen);
+        self.listen.parse().map(Some).map_err(bad)
+    }
 }
 
 /// `[limits]`
@@ -225,6 +277,13 @@ impl Config {
         if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX {
             return bad("name", format!("must have 1 to {NAME_BYTES_MAX} bytes"));
         }
+        if let Err(refusal) = Labels(self.labels.clone()).check() {
+            return bad("labels", refusal.to_string());
+        }
+        if self.mesh.advertise.len() > ADDRESSES_MAX {
+            return bad("mesh.advertise", format!("at most {ADDRESSES_MAX} addresses"));
+        }
+        self.admin.remote().map_err(|reason| ("admin.listen".to_owned(), reason))?;
         if self.limits.open_files_max < OPEN_FILES_LEAST {
             return bad("limits.open_files_max", format!("must be at least {OPEN_FILES_LEAST}"));
         }
@@ -293,9 +352,19 @@ impl Default for Nfs {
     }
 }
 
+impl Default for Mesh {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], MESH_PORT)), advertise: Vec::new() }
+    }
+}
+
 impl Default for Admin {
     fn default() -> Self {
-        Self { socket: PathBuf::from(SOCKET_DEFAULT), metrics_listen: "127.0.0.1:9049".to_owned() }
+        Self {
+            socket: PathBuf::from(SOCKET_DEFAULT),
+            metrics_listen: "127.0.0.1:9049".to_owned(),
+            listen: String::new(),
+        }
     }
 }
 
@@ -339,55 +408,12 @@ fn root_mode() -> String {
     "0755".to_owned()
 }
 
+/// One above NFS's own.
+const MESH_PORT: u16 = 2050;
 /// A host name's limit (RFC 1035 section 2.3.4).
 const NAME_BYTES_MAX: usize = 63;
 const OPEN_FILES_LEAST: usize = 16;
 const META_CACHE_BYTES_LEAST: u64 = 4 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str) -> Result<Config, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.toml");
-        std::fs::write(&path, text).unwrap();
-        Config::read(&path).map_err(|bad| bad.to_string())
-    }
-
-    #[test]
-    fn the_shipped_configurations_are_good() {
-        for name in ["appliance.toml", "lab.toml"] {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(name);
-            Config::read(&path).unwrap();
-        }
-    }
-
-    #[test]
-    fn the_shipped_appliance_configuration_shows_the_defaults() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/appliance.toml");
-        let shipped = Config::read(&path).unwrap();
-        let least = check("root = \"/var/lib/holdfast\"\nname = \"ada\"\n").unwrap();
-        assert_eq!(format!("{shipped:?}"), format!("{least:?}"));
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_its_place() {
-        let refused = check("root = \"/x\"\nname = \"a\"\n[nfs]\nlissten = []\n").unwrap_err();
-        assert!(refused.contains("lissten") && refused.contains("line 4"), "{refused}");
-    }
-
-    #[test]
-    fn values_that_make_no_sense_are_refused_with_key_and_reason() {
-        for (text, key) in [
-            ("[[volume]]\nname = \"a/b\"\n", "volume \"a/b\""),
-            ("[[volume]]\nname = \"a\"\nroot_mode = \"9\"\n", "root_mode"),
-            ("[[volume]]\nname = \"a\"\n[[volume.export]]\nclients = [\"x\"]\n", "clients"),
-            ("[limits]\nopen_files_max = 1\n", "open_files_max"),
-            ("[limits]\nin_flight_bytes_max = 1\n", "in_flight_bytes_max"),
-        ] {
-            let refused = check(&format!("root = \"/x\"\nname = \"a\"\n{text}")).unwrap_err();
-            assert!(refused.contains(key), "{refused}");
-        }
-    }
-}
+mod tests;

@@ -1,74 +1,115 @@
 //! The operator's port, over the running appliance.
 
+mod files;
+mod fleet;
+mod leaving;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{
-    CheckView, CreateVolume, DiskView, ExportView, FaultView, Operator, Problem, ProblemKind,
-    StatusView, VolumeView,
+    CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, ExplainView, ExportView,
+    FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView,
+    OpenInvitationView, Operator, PinWanted, Problem, ProblemKind, RemoteView, RemovalHow,
+    RemovalView, StatusView, Token, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
+    VolumeView, WhereView,
 };
 use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;
-use model::{ApplianceId, Clock, ExportRule, ObjectId, RootDirectory};
+use model::{ApplianceId, Clock, Entropy, ExportRule, ObjectId, RootDirectory};
 use ownership::FleetRefusal;
 use router::{OperatorRefusal, Router, VolumeStatus};
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::serve::Opened;
 
 /// Everything the API needs of the running appliance.
 pub struct FleetOperator {
     /// The router.
     pub router: Arc<Router<FjallStore>>,
-    /// What people call it.
-    pub name: String,
+    /// What is below the doors.
+    pub opened: Arc<Opened>,
+    /// What was configured.
+    pub config: Config,
     /// Its number.
     pub appliance: ApplianceId,
-    /// Where clients knock.
-    pub listen: Vec<String>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
     /// When it began to serve.
     pub since: Duration,
     /// All metrics.
     pub metrics: PrometheusHandle,
     /// Changes of one volume's exports are read, changed and written: one at a time.
     pub exports: tokio::sync::Mutex<()>,
+    /// What opens the admin API over TCP.
+    pub token: Token,
+    /// Where that is, if it is.
+    pub remote: Option<RemoteView>,
+    /// Told when this appliance was admitted to a fleet.
+    pub joined: mpsc::Sender<()>,
 }
 
 impl Operator for FleetOperator {
     fn status(&self) -> Result<StatusView, Problem> {
         let disk = self.router.disk().map_err(problem)?;
         Ok(StatusView {
-            name: self.name.clone(),
+            name: self.config.name.clone(),
             appliance: format!("{:016x}", self.appliance.get()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            view: self.router.fleet().view().get(),
+            view: self.router.fleet_now().view().get(),
             uptime_seconds: self.clock.since_boot().saturating_sub(self.since).as_secs(),
-            listen: self.listen.clone(),
+            listen: self.config.nfs.listen.iter().map(ToString::to_string).collect(),
             disk: DiskView { total_bytes: disk.total, free_bytes: disk.available },
             volumes: self.volumes(),
+            admin: self.remote.clone(),
         })
     }
 
     fn volumes(&self) -> Vec<VolumeView> {
-        self.router.volume_statuses().iter().map(view).collect()
+        self.router.volume_statuses().iter().map(|status| self.view(status)).collect()
     }
 
     fn volume(&self, name: &str) -> Result<VolumeView, Problem> {
-        self.router.volume_status(name).map(|status| view(&status)).map_err(problem)
+        self.volume_view(name)
     }
 
     async fn create_volume(&self, wanted: CreateVolume) -> Result<VolumeView, Problem> {
-        let CreateVolume { name, root_uid, root_gid, root_mode } = wanted;
+        let CreateVolume { name, root_uid, root_gid, root_mode, on } = wanted;
         if root_mode > 0o7777 {
             let detail = format!("root_mode {root_mode:o} has bits beyond 07777");
             return Err(Problem::new(ProblemKind::BadRequest, detail));
         }
         let root = RootDirectory { uid: root_uid, gid: root_gid, mode: root_mode };
-        self.router.create_volume(name.clone(), vec![], root).await.map_err(problem)?;
+        let on = on.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
+        self.router.create_volume(name.clone(), vec![], root, &on).await.map_err(problem)?;
         self.volume(&name)
     }
 
-    async fn delete_volume(&self, name: &str) -> Result<(), Problem> {
-        self.router.delete_volume(name).await.map_err(problem)
+    async fn delete_volume(&self, name: &str) -> Result<DeletedVolumeView, Problem> {
+        self.take_volume_out(name).await
+    }
+
+    fn deleted_volumes(&self) -> Vec<DeletedVolumeView> {
+        self.all_deleted()
+    }
+
+    async fn undelete_volume(&self, which: &str, wanted: Undelete) -> Result<VolumeView, Problem> {
+        self.bring_back(which, wanted).await
+    }
+
+    async fn purge_volume(&self, which: &str) -> Result<(), Problem> {
+        self.purge(which).await
+    }
+
+    async fn set_volume_members(
+        &self,
+        name: &str,
+        wanted: VolumeMembers,
+    ) -> Result<VolumeView, Problem> {
+        self.set_holders(name, wanted).await
     }
 
     async fn set_export(&self, name: &str, rule: ExportRule) -> Result<VolumeView, Problem> {
@@ -114,7 +155,7 @@ impl Operator for FleetOperator {
 
     fn faults(&self, volume: Option<&str>) -> Result<Vec<FaultView>, Problem> {
         let faulty = self.router.faulty_objects(volume).map_err(problem)?;
-        let fleet = self.router.fleet();
+        let fleet = self.router.fleet_now();
         let name_of = |id| fleet.volumes().iter().find(|info| info.id == id);
         let view = |f: &router::FaultyObject| FaultView {
             // One that is gone since then has no name any more.
@@ -128,35 +169,142 @@ impl Operator for FleetOperator {
         self.router.clear_fault(name, ObjectId::new(object)).await.map_err(problem)
     }
 
+    fn fleet(&self) -> Result<FleetView, Problem> {
+        Ok(self.fleet_view())
+    }
+
+    async fn fleet_init(&self) -> Result<FleetView, Problem> {
+        self.make_joinable().await
+    }
+
+    async fn invite(&self, wanted: Invite) -> Result<InvitationView, Problem> {
+        self.make_invitation(wanted).await
+    }
+
+    fn invitations(&self) -> Vec<OpenInvitationView> {
+        self.known_invitations()
+    }
+
+    async fn revoke_invitation(&self, id: &str) -> Result<(), Problem> {
+        self.revoke(id).await
+    }
+
+    async fn drain(&self, name: &str) -> Result<DrainView, Problem> {
+        self.start_drain(name).await
+    }
+
+    async fn stop_drain(&self, name: &str) -> Result<DrainView, Problem> {
+        self.end_drain(name).await
+    }
+
+    async fn drained(&self, name: &str) -> Result<DrainView, Problem> {
+        self.drain_view(name).await
+    }
+
+    async fn explain_removal(&self, name: &str) -> Result<RemovalView, Problem> {
+        self.removal_view(name).await
+    }
+
+    async fn remove_appliance(&self, name: &str, how: RemovalHow) -> Result<RemovalView, Problem> {
+        self.remove_for_ever(name, how).await
+    }
+
+    async fn set_labels(&self, name: &str, wanted: LabelsView) -> Result<FleetView, Problem> {
+        self.label(name, wanted).await
+    }
+
+    async fn join(&self, wanted: Join) -> Result<(), Problem> {
+        self.join_fleet(wanted).await
+    }
+
+    async fn whereis(&self, path: &str) -> Result<WhereView, Problem> {
+        self.find(path).await
+    }
+
+    async fn transfer(&self, wanted: Transfer) -> Result<JobView, Problem> {
+        self.begin_transfer(wanted).await
+    }
+
+    async fn transfer_object(
+        &self,
+        volume: &str,
+        object: u64,
+        wanted: TransferTo,
+    ) -> Result<JobView, Problem> {
+        self.begin_transfer_of(volume, object, wanted).await
+    }
+
+    async fn pin(&self, wanted: PinWanted) -> Result<WhereView, Problem> {
+        self.pin_file(&wanted).await
+    }
+
+    async fn explain(&self, path: &str) -> Result<ExplainView, Problem> {
+        self.explained(path).await
+    }
+
+    async fn ledger(&self, path: Option<&str>) -> Result<LedgerView, Problem> {
+        self.history(path).await
+    }
+
+    fn token(&self) -> Result<TokenView, Problem> {
+        Ok(TokenView { token: self.token.as_str().to_owned(), admin: self.remote.clone() })
+    }
+
+    async fn job(&self, id: &str) -> Result<JobView, Problem> {
+        self.find_job(id).await
+    }
+
+    async fn cancel_job(&self, id: &str) -> Result<JobView, Problem> {
+        self.break_job_off(id).await
+    }
+
+    async fn jobs(&self) -> Vec<JobView> {
+        self.all_jobs().await
+    }
+
     fn metrics(&self) -> String {
         self.metrics.render()
     }
 }
 
-fn view(status: &VolumeStatus) -> VolumeView {
-    VolumeView {
-        name: status.info.name.clone(),
-        id: status.info.id.get(),
-        export_path: volume::export_path(&status.info),
-        objects: status.objects,
-        loss_count: status.info.loss_count.get(),
-        faults: status.faults,
-        exports: status.info.exports.iter().map(ExportView::from).collect(),
+impl FleetOperator {
+    fn volume_view(&self, name: &str) -> Result<VolumeView, Problem> {
+        self.router.volume_status(name).map(|status| self.view(&status)).map_err(problem)
+    }
+
+    fn view(&self, status: &VolumeStatus) -> VolumeView {
+        let fleet = self.router.fleet_now();
+        let seats = fleet.seats(status.info.id).cloned().unwrap_or_default();
+        let names = |list: &[ApplianceId]| list.iter().map(|id| self.name_of(*id)).collect();
+        VolumeView {
+            name: status.info.name.clone(),
+            id: status.info.id.get(),
+            export_path: volume::export_path(&status.info),
+            objects: status.objects,
+            loss_count: status.info.loss_count.get(),
+            faults: status.faults,
+            exports: status.info.exports.iter().map(ExportView::from).collect(),
+            members: names(&seats.members),
+            leaving: names(&seats.leaving),
+        }
     }
 }
 
 fn problem(refusal: OperatorRefusal) -> Problem {
     let kind = match &refusal {
         OperatorRefusal::NoVolume(_) => ProblemKind::NotFound,
-        OperatorRefusal::Fleet(fleet) => match fleet {
-            FleetRefusal::UnknownVolume(_) | FleetRefusal::UnknownAppliance(_) => {
-                ProblemKind::NotFound
-            }
-            FleetRefusal::BadVolumeName(_) | FleetRefusal::TooManyRules => ProblemKind::BadRequest,
-            FleetRefusal::Founded
-            | FleetRefusal::VolumeExists(_)
-            | FleetRefusal::TooManyVolumes => ProblemKind::Conflict,
-        },
+        OperatorRefusal::Fleet(refusal) => fleet_problem(refusal),
+        OperatorRefusal::NoJob => ProblemKind::NotFound,
+        OperatorRefusal::NoFile(_) => ProblemKind::BadRequest,
+        OperatorRefusal::ThereAlready
+        | OperatorRefusal::NotHeldThere(_)
+        | OperatorRefusal::Pinned(_)
+        | OperatorRefusal::TooManyPins
+        | OperatorRefusal::NoPlace
+        | OperatorRefusal::Mesh(_) => ProblemKind::Conflict,
+        OperatorRefusal::Refused(model::Refusal::NotFound) => {
+            return Problem::new(ProblemKind::NotFound, "there is no such name");
+        }
         OperatorRefusal::Refused(model::Refusal::Stale) => {
             return Problem::new(ProblemKind::NotFound, "there is no such object");
         }
@@ -168,4 +316,42 @@ fn problem(refusal: OperatorRefusal) -> Problem {
         }
     };
     Problem::new(kind, refusal)
+}
+
+/// Not there, not well said, or not as things are.
+fn fleet_problem(refusal: &FleetRefusal) -> ProblemKind {
+    match refusal {
+        FleetRefusal::UnknownVolume(_)
+        | FleetRefusal::UnknownAppliance(_)
+        | FleetRefusal::UnknownInvitation => ProblemKind::NotFound,
+        FleetRefusal::BadVolumeName(_)
+        | FleetRefusal::TooManyRules
+        | FleetRefusal::BadAuthority
+        | FleetRefusal::InvitationInThePast
+        | FleetRefusal::InvitationKind
+        | FleetRefusal::BadApplianceName(_)
+        | FleetRefusal::TooManyAddresses
+        | FleetRefusal::BadLabels
+        | FleetRefusal::BadVolumeMembers
+        | FleetRefusal::WitnessHoldsNothing(_) => ProblemKind::BadRequest,
+        FleetRefusal::Founded
+        | FleetRefusal::VolumeExists(_)
+        | FleetRefusal::TooManyVolumes
+        | FleetRefusal::AuthoritySet
+        | FleetRefusal::TooManyInvitations
+        | FleetRefusal::InvitationExists
+        | FleetRefusal::InvitationExpired
+        | FleetRefusal::InvitationUsed(_)
+        | FleetRefusal::AlreadyMember(_)
+        | FleetRefusal::Removed(_)
+        | FleetRefusal::TooManyMembers
+        | FleetRefusal::TooManyEver
+        | FleetRefusal::RunOver { .. }
+        | FleetRefusal::LastAppliance(_)
+        | FleetRefusal::StillUp(_)
+        | FleetRefusal::StillMember { .. }
+        | FleetRefusal::OnlyHolder { .. }
+        | FleetRefusal::NobodyStays
+        | FleetRefusal::StillWanted(_) => ProblemKind::Conflict,
+    }
 }

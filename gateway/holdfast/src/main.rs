@@ -9,11 +9,14 @@ mod adapters;
 mod cli;
 mod client;
 mod config;
+mod fleet;
 mod fleet_operator;
 mod print;
+mod remote_admin;
 mod root;
 mod serve;
 mod telemetry;
+mod utc;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,12 @@
 //! Tables that people read.
 
-use admin::{CheckView, ExportView, FaultView, StatusView, VolumeView};
+mod fleet;
+
+use admin::{CheckView, DeletedVolumeView, ExportView, FaultView, JobView, StatusView, VolumeView};
+use indicatif::{ProgressBar, ProgressStyle};
 use model::{ExportAccess, Squash};
+
+pub use self::fleet::*;
 
 /// The appliance at a glance.
 pub fn status(status: &StatusView) -> String {
@@ -20,6 +25,10 @@ pub fn status(status: &StatusView) -> String {
     for (what, value) in facts {
         out.push_str(&format!("{what:<11} {value}\n"));
     }
+    if let Some(admin) = &status.admin {
+        out.push_str(&format!("admin       https://{}\n", admin.listen));
+        out.push_str(&format!("fingerprint {}\n", admin.fingerprint));
+    }
     out.push('\n');
     out.push_str(&volumes(&status.volumes));
     out
@@ -35,15 +44,46 @@ pub fn volumes(volumes: &[VolumeView]) -> String {
             volume.exports.len().to_string(),
             volume.faults.to_string(),
             volume.loss_count.to_string(),
+            match volume.leaving.is_empty() {
+                true => volume.members.join(", "),
+                false => {
+                    format!("{}; leaving: {}", volume.members.join(", "), volume.leaving.join(", "))
+                }
+            },
         ]
     });
-    table(&["VOLUME", "MOUNT", "OBJECTS", "EXPORTS", "FAULTS", "LOSSES"], rows.collect())
+    let header = ["VOLUME", "MOUNT", "OBJECTS", "EXPORTS", "FAULTS", "LOSSES", "ON"];
+    table(&header, rows.collect())
 }
 
 /// One volume with its exports.
 pub fn volume(volume: &VolumeView) -> String {
     let volume = std::slice::from_ref(volume);
     format!("{}\n{}", volumes(volume), exports(volume))
+}
+
+/// Deleted volumes, a line each.
+pub fn deleted(volumes: &[DeletedVolumeView]) -> String {
+    if volumes.is_empty() {
+        return "no deleted volumes\n".to_owned();
+    }
+    let rows = volumes.iter().map(|volume| {
+        let left = duration(volume.kept_seconds);
+        let until = format!("{} ({left})", volume.kept_until);
+        vec![volume.name.clone(), volume.id.to_string(), volume.at.clone(), until]
+    });
+    table(&["VOLUME", "NUMBER", "DELETED", "CAN BE BROUGHT BACK UNTIL"], rows.collect())
+}
+
+/// What became of a volume, and how to undo it.
+pub fn volume_deleted(volume: &DeletedVolumeView) -> String {
+    let DeletedVolumeView { name, id, kept_until, .. } = volume;
+    let left = duration(volume.kept_seconds);
+    format!(
+        "{name} is deleted; nobody can mount it any more. All its files are kept until \
+         {kept_until} ({left}):\n\n    holdfast volume undelete {id}           brings it back\n    \
+         holdfast volume purge {id} --yes        deletes them now\n"
+    )
 }
 
 /// Export rules, a line each.
@@ -72,6 +112,34 @@ pub fn faults(faults: &[FaultView]) -> String {
     }
     let rows = faults.iter().map(|f| vec![f.volume.clone(), f.object.to_string()]);
     table(&["VOLUME", "OBJECT"], rows.collect())
+}
+
+/// Jobs, a line each.
+pub fn jobs(jobs: &[JobView]) -> String {
+    if jobs.is_empty() {
+        return "no jobs\n".to_owned();
+    }
+    let rows = jobs.iter().map(|job| {
+        vec![
+            job.id.clone(),
+            job.phase.clone(),
+            format!("{} of {}", bytes(job.bytes_done), bytes(job.bytes_total)),
+            format!("{:.1} ms", job.pause_micros as f64 / 1000.0),
+            job.subject.clone(),
+            job.outcome.clone().unwrap_or_default(),
+        ]
+    });
+    table(&["JOB", "PHASE", "MOVED", "PAUSE", "SUBJECT", "OUTCOME"], rows.collect())
+}
+
+/// A bar for a job that somebody waits for.
+pub fn progress(job: &JobView) -> ProgressBar {
+    let bar = ProgressBar::new(job.bytes_total);
+    let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// What a check found.
@@ -145,21 +213,4 @@ fn duration(seconds: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = vec![vec!["a".into(), "1".into()], vec!["long".into(), "22".into()]];
-        assert_eq!(table(&["X", "Y"], rows), "X     Y\na     1\nlong  22\n");
-    }
-
-    #[test]
-    fn sizes_and_times_are_told_in_units_that_fit() {
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(3 << 30), "3.0 GiB");
-        assert_eq!(duration(59), "59 s");
-        assert_eq!(duration(3_700), "1 h 1 min");
-        assert_eq!(duration(90_000), "1 d 1 h");
-    }
-}
+mod tests;

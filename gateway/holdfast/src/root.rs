@@ -4,8 +4,10 @@
 //! <root>/lock                        held while an appliance runs
 //! <root>/identity                    which appliance this is
 //! <root>/clean                       the last run ended with everything durable
+//! <root>/admin/                      token and certificate of the admin API over TCP
 //! <root>/log/                        Raft log of all groups
 //! <root>/fleet/meta/                 state of the fleet's group
+//! <root>/fleet/joined                which fleet this appliance joined, and as whom
 //! <root>/volumes/<id>/meta           a BTRFS subvolume: the catalog
 //! <root>/volumes/<id>/data           a BTRFS subvolume: the backing files
 //! ```
@@ -13,13 +15,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use catalog::{FjallSettings, FjallStore};
 use extents::{Disk, Objects, Sink, Space};
 use model::{ApplianceId, Clock, Entropy, VolumeId};
-use router::{OpenedVolume, StartFault, VolumeFactory};
+use router::{Admission, OpenedVolume, StartFault, VolumeFactory};
 
 /// A root folder that this process has locked.
 #[derive(Debug)]
@@ -144,9 +147,49 @@ impl Root {
         self.write_durably(CLEAN_MARK, b"")
     }
 
+    /// Notes that this appliance was admitted to a fleet; the next start joins it.
+    ///
+    /// # Errors
+    /// As the file system says; then nothing is noted.
+    pub fn set_joining(&self, admission: &Admission) -> io::Result<()> {
+        self.write_durably(JOINING, &router::encode(admission))
+    }
+
+    /// The fleet that this appliance joined, if it did not found its own. When it was just
+    /// admitted, `forget` is called first: it forgets the fleet of one that was here.
+    ///
+    /// # Errors
+    /// [`StartFault::Path`] if that can't be read or done.
+    pub fn joined(
+        &self,
+        forget: impl FnOnce() -> Result<(), String>,
+    ) -> Result<Option<Admission>, StartFault> {
+        let (joining, joined) = (self.path.join(JOINING), self.path.join(JOINED));
+        let fault = |path: &Path, reason: String| StartFault::Path { path: path.into(), reason };
+        if joining.exists() {
+            let meta = self.fleet_dir();
+            if meta.exists() {
+                fs::remove_dir_all(&meta).map_err(|e| fault(&meta, e.to_string()))?;
+            }
+            forget().map_err(|reason| fault(&self.log_dir(), reason))?;
+            fs::rename(&joining, &joined).map_err(|e| fault(&joining, e.to_string()))?;
+            sync_dir(&self.path).map_err(|e| fault(&self.path, e.to_string()))?;
+        }
+        match fs::read(&joined) {
+            Ok(bytes) => {
+                let reason = "is damaged: bring it back, or empty the root and join again";
+                router::decode(&bytes).map(Some).map_err(|_| fault(&joined, reason.to_owned()))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(fault(&joined, e.to_string())),
+        }
+    }
+
     fn write_durably(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let (path, fresh) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        let mut file = File::create(&fresh)?;
+        // Some of what is written is secret.
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&fresh, &path)?;
@@ -218,9 +261,49 @@ impl VolumeFactory<FjallStore> for VolumeFolders {
         Ok(OpenedVolume { store, objects })
     }
 
+    fn fresh(&self, volume: VolumeId) -> Result<FjallStore, StartFault> {
+        let dir = self.dir(volume);
+        let fault = |e: io::Error| StartFault::Path { path: dir.clone(), reason: e.to_string() };
+        fs::create_dir_all(&dir).map_err(fault)?;
+        let fresh = dir.join(FRESH);
+        if fresh.exists() {
+            extents::btrfs::delete_subvolume(&fresh).map_err(fault)?;
+        }
+        extents::btrfs::create_subvolume(&fresh).map_err(fault)?;
+        let settings =
+            FjallSettings { cache_bytes: self.meta_cache_bytes, ..FjallSettings::in_dir(fresh) };
+        Ok(FjallStore::open(settings).map_err(catalog::CatalogFault::from)?)
+    }
+
+    fn swap(&self, volume: VolumeId) -> io::Result<()> {
+        let dir = self.dir(volume);
+        let (meta, fresh, old) = (dir.join("meta"), dir.join(FRESH), dir.join(OLD));
+        if old.exists() {
+            extents::btrfs::delete_subvolume(&old)?;
+        }
+        if meta.exists() {
+            fs::rename(&meta, &old)?;
+        }
+        fs::rename(&fresh, &meta)?;
+        sync_dir(&dir)?;
+        if old.exists() {
+            extents::btrfs::delete_subvolume(&old)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<VolumeId>> {
+        let mut volumes = Vec::new();
+        for entry in fs::read_dir(self.root.join("volumes"))? {
+            let name = entry?.file_name();
+            volumes.extend(name.to_str().and_then(|name| name.parse().ok()).map(VolumeId::new));
+        }
+        Ok(volumes)
+    }
+
     fn delete(&self, volume: VolumeId) -> io::Result<()> {
         let dir = self.dir(volume);
-        for name in SUBVOLUMES {
+        for name in SUBVOLUMES.into_iter().chain([FRESH, OLD]) {
             let path = dir.join(name);
             if path.exists() {
                 extents::btrfs::delete_subvolume(&path)?;
@@ -235,6 +318,12 @@ impl VolumeFactory<FjallStore> for VolumeFolders {
 
 const SUBVOLUMES: [&str; 2] = ["meta", "data"];
 const CLEAN_MARK: &str = "clean";
+const JOINING: &str = "fleet/joining";
+const JOINED: &str = "fleet/joined";
+/// An image of another appliance's catalog, before it takes the place of ours.
+const FRESH: &str = "meta.fresh";
+/// Ours, just before it goes.
+const OLD: &str = "meta.old";
 const IDENTITY_PREFIX: &str = "holdfast-appliance-v1 ";
 /// Size and stamp of so many objects are kept in memory, at some 200 bytes each.
 const KNOWN_OBJECTS_MAX: usize = 65_536;

@@ -1,23 +1,28 @@
 //! One appliance's life: lock, log, fleet, volumes, doors; and back in the other order.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use catalog::{FjallSettings, FjallStore, FleetCatalog};
-use consensus::{Driver, EngineLog, Fatal, Groups};
+use consensus::{Driver, Durability, EngineLog, Fatal, Groups, LogBatch, LogStore};
 use extents::{Ballast, Disk, LinuxDisk, Space};
 use metrics_exporter_prometheus::PrometheusHandle;
-use model::{ApplianceId, Clock, Entropy};
+use model::{ApplianceId, Clock, Entropy, GroupId};
 use nfs_server::Server;
-use router::{Components, Machines, Router};
+use ownership::Labels;
+use router::{Admission, Components, Machines, MeshOutbox, MeshSlot, Reach, Router, Start};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use volume::{HandleKey, Service};
 
-use crate::adapters::{SystemClock, SystemEntropy, SystemGroups};
+use crate::adapters::{MeshCertifier, SystemClock, SystemEntropy, SystemGroups};
 use crate::config::Config;
+use crate::fleet;
 use crate::fleet_operator::FleetOperator;
+use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
 use crate::telemetry;
 
@@ -38,65 +43,125 @@ pub fn run(config: &Path) -> Result<ExitCode, String> {
     runtime.block_on(serve(config))
 }
 
+/// Why an appliance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Somebody told it to stop.
+    Stopped,
+    /// It joined a fleet and is to start anew as one of it.
+    Joined,
+}
+
 async fn serve(config: Config) -> Result<ExitCode, String> {
     let metrics = telemetry::start_metrics()?;
     tokio::spawn(telemetry::keep_metrics_small(metrics.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let (root, router, appliance) = {
+    let opened = {
         let (config, clock, entropy) = (config.clone(), clock.clone(), entropy.clone());
         let opened = tokio::task::spawn_blocking(move || open(&config, clock, entropy));
-        opened.await.map_err(|e| e.to_string())??
+        Arc::new(opened.await.map_err(|e| e.to_string())??)
     };
-    let served = serve_until_told_to_stop(&config, &router, appliance, clock, metrics).await;
-    let clean = router.stop().await;
-    let marked = clean && root.set_clean_mark().is_ok();
+    let served = serve_until_told_to_stop(&config, &opened, clock, entropy, metrics).await;
+    let how = opened.router.stop().await;
+    let marked = how == Start::Clean && opened.root.set_clean_mark().is_ok();
     tracing::info!(clean = marked, "stopped");
-    served?;
-    Ok(if marked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match served? {
+        Ended::Joined => Err(start_anew()),
+        Ended::Stopped if marked => Ok(ExitCode::SUCCESS),
+        Ended::Stopped => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Starts this program anew in the same process; comes back only with the reason why not.
+fn start_anew() -> String {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(fault) => return format!("start the appliance again: {fault}"),
+    };
+    tracing::info!("starting anew as one of the fleet");
+    let fault = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+    format!("start the appliance again: {fault}")
 }
 
 /// Opens the doors, and closes them again when it is time.
 async fn serve_until_told_to_stop(
     config: &Config,
-    router: &Arc<Router<FjallStore>>,
-    appliance: ApplianceId,
+    opened: &Arc<Opened>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     metrics: PrometheusHandle,
-) -> Result<(), String> {
-    make_volumes(router, config).await?;
-    let key = HandleKey::from_secret(router.secret());
-    let groups = Arc::new(SystemGroups::new(clock.clone()));
-    let service = Arc::new(Service::new(router.clone(), key, groups));
-    let server = Server::start(config.nfs_settings(), service).await.map_err(|e| e.to_string())?;
-    let listen: Vec<String> = server.local_addrs().iter().map(ToString::to_string).collect();
+) -> Result<Ended, String> {
+    let router = &opened.router;
+    let (ended, mut told) = mpsc::channel(1);
+    let remote = RemoteAdmin::open(config, opened.root.path(), entropy.as_ref())?;
     let operator = Arc::new(FleetOperator {
         router: router.clone(),
-        name: config.name.clone(),
-        appliance,
-        listen: listen.clone(),
+        opened: opened.clone(),
+        config: config.clone(),
+        appliance: opened.appliance,
         since: clock.since_boot(),
-        clock,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
         metrics,
         exports: tokio::sync::Mutex::default(),
+        token: remote.token.clone(),
+        remote: remote.view(),
+        joined: ended,
     });
     admin::serve_unix(&config.admin.socket, operator.clone()).map_err(|e| e.to_string())?;
+    remote.serve(operator.clone()).await?;
     if !config.admin.metrics_listen.is_empty() {
         let address = &config.admin.metrics_listen;
         admin::serve_metrics(address, operator)
             .await
             .map_err(|e| format!("admin.metrics_listen: {address}: {e}"))?;
     }
-    announce(config, router.fleet().volumes().len(), &listen);
-    wait_for_stop().await?;
+    tokio::spawn(fleet::keep_mesh(config.mesh.listen, opened.clone(), clock.clone(), entropy));
+    let stop = wait_for_stop();
+    tokio::pin!(stop);
+    let served = async {
+        router.begin(opened.how).await;
+        make_volumes(router, config).await?;
+        let secret = fleet::secret(router).await;
+        let groups = Arc::new(SystemGroups::new(clock.clone()));
+        let key = HandleKey::from_secret(&secret);
+        let service = Arc::new(Service::new(router.clone(), key, groups));
+        let server = Server::start(config.nfs_settings(), service).await;
+        server.map_err(|e| e.to_string())
+    };
+    let server = tokio::select! {
+        server = served => server?,
+        stopped = &mut stop => return stopped.map(|()| Ended::Stopped),
+        _ = told.recv() => return Ok(Ended::Joined),
+    };
+    router.attach_clients(Arc::new(fleet::NfsClients(server.closer())));
+    let listen: Vec<String> = server.local_addrs().iter().map(ToString::to_string).collect();
+    announce(config, router.fleet_now().volumes().len(), &listen);
+    let ended = tokio::select! {
+        stopped = &mut stop => stopped.map(|()| Ended::Stopped),
+        _ = told.recv() => Ok(Ended::Joined),
+    };
     tracing::info!("stopping");
     server.shutdown().await;
     // The socket would only mislead: nobody answers on it any more.
     let _ = std::fs::remove_file(&config.admin.socket);
-    Ok(())
+    ended
 }
 
-type Opened = (Root, Arc<Router<FjallStore>>, ApplianceId);
+/// What is below the doors.
+pub struct Opened {
+    /// The root folder.
+    pub root: Root,
+    /// The router over it.
+    pub router: Arc<Router<FjallStore>>,
+    /// Which appliance this is.
+    pub appliance: ApplianceId,
+    /// The fleet that it joined, if it did not found its own.
+    pub joined: Option<Admission>,
+    /// How its last run ended.
+    pub how: Start,
+}
 
 /// Opens everything below the doors. Blocks.
 fn open(
@@ -111,11 +176,20 @@ fn open(
     let disk: Arc<dyn Disk> = Arc::new(LinuxDisk::new(&path).map_err(in_root)?);
     let space = Arc::new(Space::new(path.clone(), disk.clone(), clock.clone(), Ballast::Kept));
     space.tend().map_err(in_root)?;
-    let clean = root.take_clean_mark().map_err(|e| e.to_string())?;
-    if !clean {
+    let how = match root.take_clean_mark().map_err(|e| e.to_string())? {
+        true => Start::Clean,
+        false => Start::Unclean,
+    };
+    if how == Start::Unclean {
         tracing::warn!("the last run did not end cleanly: replaying the log");
     }
     let log = Arc::new(EngineLog::open(&root.log_dir()).map_err(|e| e.to_string())?);
+    let forget = || {
+        let mut batch = LogBatch::default();
+        batch.remove(GroupId::FLEET);
+        log.write(&batch, Durability::Synced).map_err(|e| e.to_string())
+    };
+    let joined = root.joined(forget).map_err(|e| e.to_string())?;
     let groups = Groups::new(appliance, log, entropy.clone());
     let store = FjallSettings {
         cache_bytes: FLEET_CACHE_BYTES,
@@ -123,10 +197,13 @@ fn open(
         ..FjallSettings::in_dir(root.fleet_dir())
     };
     let store = FjallStore::open(store).map_err(|e| e.to_string())?;
-    let fleet = FleetCatalog::open(store, appliance).map_err(|e| e.to_string())?;
+    let founder = joined.as_ref().map_or(appliance, |admission| admission.founder);
+    let fleet = FleetCatalog::open(store, founder).map_err(|e| e.to_string())?;
     let machines = Machines::new(fleet);
     let on_fatal = Box::new(|fatal| end_process(&fatal));
-    let log = Driver::spawn(groups, machines.for_driver(), clock.clone(), on_fatal)
+    let mesh = Arc::new(MeshSlot::default());
+    let outbox = Box::new(MeshOutbox(mesh.clone()));
+    let log = Driver::spawn(groups, machines.for_driver(), outbox, clock.clone(), on_fatal)
         .map_err(|e| format!("can't start threads: {e}"))?;
     let factory = Arc::new(VolumeFolders {
         root: path,
@@ -136,20 +213,30 @@ fn open(
         open_files_max: config.limits.open_files_max,
         meta_cache_bytes: config.limits.meta_cache_bytes,
     });
+    let certifier = MeshCertifier { clock: clock.clone(), entropy: entropy.clone() };
+    let reach = Reach {
+        // A lone appliance needs none; who is asked to found or join a fleet is told what to set.
+        addresses: config.mesh.addresses().unwrap_or_default(),
+        labels: Labels(config.labels.clone()),
+        mesh,
+        introduced: joined.as_ref().map(|j| j.peers.clone()).unwrap_or_default(),
+        certifier: Arc::new(certifier),
+    };
     let name = config.name.clone();
-    let parts = Components { appliance, name, clock, entropy, log, machines, space, factory };
-    let router = Router::start(parts, clean).map_err(|e| e.to_string())?;
-    Ok((root, router, appliance))
+    let parts =
+        Components { appliance, name, reach, clock, entropy, log, machines, space, factory };
+    let router = Router::start(parts, how).map_err(|e| e.to_string())?;
+    Ok(Opened { root, router, appliance, joined, how })
 }
 
 /// Makes the volumes that the configuration names and the fleet does not have.
 async fn make_volumes(router: &Arc<Router<FjallStore>>, config: &Config) -> Result<(), String> {
     for volume in &config.volumes {
-        if router.fleet().volumes().iter().any(|info| info.name == volume.name) {
+        if router.fleet_now().volumes().iter().any(|info| info.name == volume.name) {
             continue;
         }
         let (rules, root) = (volume.rules()?, volume.root()?);
-        let made = router.create_volume(volume.name.clone(), rules, root).await;
+        let made = router.create_volume(volume.name.clone(), rules, root, &[]).await;
         made.map_err(|e| format!("volume {:?}: {e}", volume.name))?;
         tracing::info!(volume = volume.name, "made a volume");
     }

@@ -50,8 +50,10 @@ pub(crate) async fn serve<P: Ports>(
                 Prepared::Drop => {}
                 Prepared::Reply(message) => reply(&socket, from, &message).await,
                 Prepared::Run(request) => {
-                    let message = dispatch::answer(&shared, request).await;
-                    reply(&socket, from, &message).await;
+                    // Over UDP no answer is all that closing a connection means.
+                    if let Ok(message) = dispatch::answer(&shared, request).await {
+                        reply(&socket, from, &message).await;
+                    }
                 }
             }
             drop(place);

@@ -165,16 +165,23 @@ fn cause(refusal: Refusal) -> RefusedFor {
 }
 
 /// Runs a request and encodes its reply.
-pub(crate) async fn answer<P: Ports>(shared: &Shared<P>, request: Request) -> Encoded {
+///
+/// # Errors
+/// Nobody knows what became of the call: the connection must be closed, so that the client sends it
+/// again as it was. JUKEBOX would make it a new call.
+pub(crate) async fn answer<P: Ports>(
+    shared: &Shared<P>,
+    request: Request,
+) -> Result<Encoded, FateUnknown> {
     let Request { xid, framing, caller, work } = request;
     let door = Door { service: &shared.service, caller: &caller };
     let reply = Replying { shared, xid, framing, started: now() };
     match work {
-        Work::Null => accept(xid, framing, &()),
+        Work::Null => Ok(accept(xid, framing, &())),
         Work::Nfs(args) => nfs(&door, &reply, args).await,
         // No locks yet, and nothing of the program but the word for that.
-        Work::Nlm(args) => accept(xid, framing, &args.without_locks()),
-        Work::Mount(args) => accept(xid, framing, &door.mount_call(&shared.mounts, args).await),
+        Work::Nlm(args) => Ok(accept(xid, framing, &args.without_locks())),
+        Work::Mount(args) => Ok(accept(xid, framing, &door.mount_call(&shared.mounts, args).await)),
         Work::ContradictoryWrite => {
             let invalid: Answer<WriteOk, WccData> = Err(Stop::Fail(Fail::from(Nfsstat3::Inval)));
             reply.to(Procedure::Write, invalid)
@@ -182,10 +189,14 @@ pub(crate) async fn answer<P: Ports>(shared: &Shared<P>, request: Request) -> En
     }
 }
 
-async fn nfs<P: Ports>(door: &Door<'_, P>, reply: &Replying<'_, P>, args: Args) -> Encoded {
+async fn nfs<P: Ports>(
+    door: &Door<'_, P>,
+    reply: &Replying<'_, P>,
+    args: Args,
+) -> Result<Encoded, FateUnknown> {
     let procedure = args.procedure();
     match args {
-        Args::Null => accept(reply.xid, reply.framing, &()),
+        Args::Null => Ok(accept(reply.xid, reply.framing, &())),
         Args::Getattr(args) => reply.to(procedure, door.getattr(args).await),
         Args::Setattr(args) => reply.to(procedure, door.setattr(args).await),
         Args::Lookup(args) => reply.to(procedure, door.lookup(args).await),
@@ -222,6 +233,10 @@ async fn nfs<P: Ports>(door: &Door<'_, P>, reply: &Replying<'_, P>, args: Args) 
     }
 }
 
+/// What became of a call is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FateUnknown;
+
 /// What a reply needs besides its results.
 struct Replying<'a, P> {
     shared: &'a Shared<P>,
@@ -235,19 +250,22 @@ impl<P> Replying<'_, P> {
         &self,
         procedure: Procedure,
         answer: Answer<T, A>,
-    ) -> Encoded {
+    ) -> Result<Encoded, FateUnknown> {
         let result = match answer {
             Ok(results) => Ok(results),
             Err(Stop::Fail(fail)) => Err(fail),
+            Err(Stop::FateUnknown) => return Err(FateUnknown),
             Err(Stop::TooWeak) => {
                 self.shared.metrics.refused(RefusedFor::Credential);
                 let refusal = Refusal::AuthError(AuthStat::TooWeak);
-                return encode(|scratch| rpc::refuse(self.xid, self.framing, refusal, scratch));
+                let refused =
+                    |scratch: &mut BytesMut| rpc::refuse(self.xid, self.framing, refusal, scratch);
+                return Ok(encode(refused));
             }
         };
         let message = accept(self.xid, self.framing, &result);
         self.shared.metrics.answered(procedure, result.failure(), self.started.elapsed());
-        message
+        Ok(message)
     }
 }
 

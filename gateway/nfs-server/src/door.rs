@@ -28,11 +28,16 @@ pub(crate) enum Stop<A> {
     TooWeak,
     /// A status of NFS.
     Fail(Fail<A>),
+    /// No answer at all, and no connection: what became of the call is not known.
+    FateUnknown,
 }
 
 impl<A> Stop<A> {
     pub(crate) fn new(refusal: Refusal, attributes: A) -> Self {
-        Self::Fail(Fail::new(nfs_status(refusal), attributes))
+        match refusal {
+            Refusal::Unknown => Self::FateUnknown,
+            _ => Self::Fail(Fail::new(nfs_status(refusal), attributes)),
+        }
     }
 }
 

@@ -39,5 +39,5 @@ mod status;
 mod testing;
 
 pub use metric::names as metric_names;
-pub use server::Server;
+pub use server::{Closer, Server};
 pub use settings::{BadSettings, RpcbindMode, Settings};

@@ -38,6 +38,8 @@ pub(crate) enum Cause {
     RecordTimeout,
     /// Replies were not taken in time.
     ReplyTimeout,
+    /// What became of a call is not known.
+    FateUnknown,
 }
 
 /// Why RPC refused a call.
@@ -61,7 +63,7 @@ pub(crate) struct Metrics {
     pub(crate) written_bytes: Counter,
     pub(crate) connections: Gauge,
     pub(crate) in_flight_bytes: Gauge,
-    closed: [Counter; 4],
+    closed: [Counter; 5],
     refused: [Counter; 4],
 }
 
@@ -79,7 +81,7 @@ impl Metrics {
             written_bytes: counter!(names::WRITTEN_BYTES),
             connections: gauge!(names::CONNECTIONS),
             in_flight_bytes: gauge!(names::IN_FLIGHT_BYTES),
-            closed: ["too_many", "bad_record", "record_timeout", "reply_timeout"].map(closed),
+            closed: CLOSED_FOR.map(closed),
             refused: ["no_call", "not_offered", "arguments", "credential"].map(refused),
         }
     }
@@ -111,6 +113,10 @@ impl Metrics {
         self.refused[cause as usize].increment(1);
     }
 }
+
+/// The words of [`Cause`], in its order.
+const CLOSED_FOR: [&str; 5] =
+    ["too_many", "bad_record", "record_timeout", "reply_timeout", "fate_unknown"];
 
 /// NFS3_OK and all failures.
 const STATUSES: usize = 1 + Nfsstat3::ALL.len();

@@ -267,11 +267,11 @@ fn rename_wcc(from: &Target, to: &Target, attached: &Attached) -> RenameWcc {
 
 fn with_attributes<A>(stop: Stop<A>, fill: impl FnOnce(&mut A)) -> Stop<A> {
     match stop {
-        Stop::TooWeak => Stop::TooWeak,
         Stop::Fail(mut fail) => {
             fill(&mut fail.attributes);
             Stop::Fail(fail)
         }
+        Stop::TooWeak | Stop::FateUnknown => stop,
     }
 }
 

@@ -4,10 +4,11 @@
 
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -34,6 +35,19 @@ pub struct Server {
     /// One permit for each connection there may be.
     places: Arc<Semaphore>,
     connections_max: u32,
+    closer: Closer,
+}
+
+/// Closes the connections of a door.
+#[derive(Clone)]
+pub struct Closer(Arc<dyn Fn() + Send + Sync>);
+
+impl Closer {
+    /// Closes every connection, unread requests and all; what is under way gets no answer. Clients
+    /// connect again and ask again.
+    pub fn close_all(&self) {
+        (self.0)();
+    }
 }
 
 /// What every connection uses.
@@ -46,6 +60,26 @@ pub(crate) struct Shared<P> {
     pub(crate) bytes: Budget,
     /// The beat at which somebody's broken stream was last told of.
     pub(crate) broken_told: AtomicU32,
+    /// Those that are open, and some that were.
+    open: Mutex<Vec<Weak<Connection<P>>>>,
+}
+
+impl<P: Ports> Shared<P> {
+    fn opened(&self, connection: &Arc<Connection<P>>) {
+        let mut open = self.open.lock();
+        if open.len() == open.capacity() {
+            open.retain(|connection| connection.strong_count() > 0);
+        }
+        open.push(Arc::downgrade(connection));
+    }
+
+    fn close_all(&self) {
+        for connection in std::mem::take(&mut *self.open.lock()) {
+            if let Some(connection) = connection.upgrade() {
+                connection.close();
+            }
+        }
+    }
 }
 
 impl Server {
@@ -73,7 +107,9 @@ impl Server {
             metrics: Metrics::new(),
             mounts: Mounts::default(),
             broken_told: AtomicU32::new(u32::MAX),
+            open: Mutex::default(),
         });
+        let closing = Arc::clone(&shared);
         let places = Arc::new(Semaphore::new(connections_max as usize));
         for Listening { tcp, udp, address } in listening {
             let acceptor = Acceptor {
@@ -86,7 +122,8 @@ impl Server {
             info!(%address, "NFS v3 and MOUNT v3 are served");
         }
         tasks.spawn(beat_regularly(shared, pulse.clone()));
-        Ok(Self { addresses, rpcbind, pulse, tasks, places, connections_max })
+        let closer = Closer(Arc::new(move || closing.close_all()));
+        Ok(Self { addresses, rpcbind, pulse, tasks, places, connections_max, closer })
     }
 
     /// Where NFS and MOUNT listen, in the order of [`Settings::listen`].
@@ -97,6 +134,11 @@ impl Server {
     /// Where our own rpcbind listens; nowhere if another one runs or none is wanted.
     pub fn rpcbind_addrs(&self) -> &[SocketAddr] {
         self.rpcbind.addresses()
+    }
+
+    /// What closes all connections, for others to use.
+    pub fn closer(&self) -> Closer {
+        self.closer.clone()
     }
 
     /// Stops accepting and reading, finishes the requests under way (those that are done within a
@@ -147,7 +189,9 @@ impl<P: Ports> Acceptor<P> {
         let (reader, writer) = stream.into_split();
         let peer = Peer::from(from);
         let connection = Connection::new(Arc::clone(&self.shared), peer, writer, place);
-        tokio::spawn(session::run(Arc::new(connection), reader, self.pulse.subscribe()));
+        let connection = Arc::new(connection);
+        self.shared.opened(&connection);
+        tokio::spawn(session::run(connection, reader, self.pulse.subscribe()));
     }
 }
 

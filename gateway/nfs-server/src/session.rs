@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use nfs_wire::record::LARGE_RECORD_BYTES;
-use nfs_wire::{BadRecord, Framing, RecordReader};
+use nfs_wire::{BadRecord, Encoded, Framing, RecordReader};
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ use tracing::{debug, trace, warn};
 use volume::Ports;
 
 use crate::connection::{Charge, Connection, Reply};
-use crate::dispatch::{self, Prepared, Request};
+use crate::dispatch::{self, FateUnknown, Prepared, Request};
 use crate::metric::Cause;
 use crate::pulse::{Pulse, Stopping, beat, unless_stopped};
 use crate::settings::REPLY_HEAD_BYTES_MAX;
@@ -224,7 +224,16 @@ impl<P: Ports> Session<P> {
 }
 
 async fn run_request<P: Ports>(charge: Charge<P>, request: Request) -> Reply<P> {
-    let message = dispatch::answer(&charge.connection().shared, request).await;
+    let connection = charge.connection();
+    let message = match dispatch::answer(&connection.shared, request).await {
+        Ok(message) => message,
+        Err(FateUnknown) => {
+            connection.shared.metrics.closed(Cause::FateUnknown);
+            connection.close();
+            // Goes nowhere any more.
+            Encoded::default()
+        }
+    };
     Reply { message, charge }
 }
 

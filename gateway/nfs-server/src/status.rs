@@ -31,7 +31,7 @@ pub(crate) fn nfs_status(refusal: Refusal) -> Nfsstat3 {
         Refusal::BadType => Nfsstat3::Badtype,
         // The ports try again themselves; what still comes through may be sent again.
         Refusal::Busy | Refusal::Conflict | Refusal::Fenced => Nfsstat3::Jukebox,
-        Refusal::Fault => Nfsstat3::Io,
+        Refusal::Fault | Refusal::Unknown => Nfsstat3::Io,
     }
 }
 
@@ -62,6 +62,7 @@ pub(crate) fn mount_status(refusal: Refusal) -> Mountstat3 {
         | Refusal::BadType
         | Refusal::Busy
         | Refusal::Conflict
-        | Refusal::Fenced => Mountstat3::Serverfault,
+        | Refusal::Fenced
+        | Refusal::Unknown => Mountstat3::Serverfault,
     }
 }

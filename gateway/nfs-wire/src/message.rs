@@ -67,8 +67,8 @@ pub enum Framing {
     Datagram,
 }
 
-/// A message on its way out. As a [`Buf`] it shrinks while it is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A message on its way out; of no bytes by default. As a [`Buf`] it shrinks while it is sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
     head: Bytes,
     payload: Bytes,

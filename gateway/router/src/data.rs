@@ -3,29 +3,29 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use catalog::{Command, Preview, Store};
+use catalog::{Command, Imaging, Preview};
 use model::permission;
 use model::{
-    Attributes, Change, DataFacts, Inode, InodeKind, Mark, ObjectId, Refusal, Reign, SetAttributes,
-    SetTime, Span, Timestamp, Wcc, WccBefore, Written,
+    ApplianceId, Attributes, Change, DataFacts, Inode, InodeKind, Mark, ObjectId, Refusal, Reign,
+    RequestKey, SetAttributes, SetTime, Span, Timestamp, Wcc, WccBefore, Written,
 };
 use volume::{Ask, Attached, Committed, ReadData, Refused, WriteRequest, Wrote};
 
 use crate::local::{DataAnswer, Local, OwnFile, faulted};
 use crate::router::Router;
 
-impl<S: Store> Router<S> {
+impl<S: Imaging> Router<S> {
     /// READ.
     pub(crate) async fn read_file(
         &self,
         ask: &Ask,
+        local: &Local<S>,
         object: ObjectId,
         span: Span,
     ) -> Result<ReadData, Refused> {
-        let local = self.local(ask.volume)?;
-        let file = self.own_file(&local, object).await?;
+        let file = self.own_file(local, object).await?;
         if !permission::may_read_data(&*file.inode, &ask.identity) {
-            return Err(self.refused_file(&local, object, &file, Refusal::Access).await);
+            return Err(self.refused_file(local, object, &file, Refusal::Access).await);
         }
         let done = local.objects.read(object, file.has_data, span).await?;
         let attributes = file.inode.attributes(object, done.facts);
@@ -36,16 +36,17 @@ impl<S: Store> Router<S> {
     pub(crate) async fn write_file(
         &self,
         ask: &Ask,
+        local: &Arc<Local<S>>,
         request: WriteRequest,
     ) -> Result<Wrote, Refused> {
-        let local = self.local(ask.volume)?;
+        let object = request.object;
         let call = async {
-            match self.write_once(ask, &local, request).await {
+            match self.write_once(ask, local, request).await {
                 Ok(wrote) => DataAnswer::Wrote(wrote),
                 Err(refused) => DataAnswer::Refused(Box::new(refused)),
             }
         };
-        match local.data_calls.once(ask.key, call).await {
+        match local.data_calls.once_about(Some(object), ask.key, call).await {
             DataAnswer::Wrote(wrote) => Ok(wrote),
             DataAnswer::Refused(refused) => Err(*refused),
             // One key, two procedures: the digest covers the procedure, so this can't be.
@@ -64,12 +65,14 @@ impl<S: Store> Router<S> {
         let verifier = self.verifier(ask.volume);
         let seen = self.own_file(local, object).await?;
         self.may_change(ask, local, object, &seen).await?;
+        self.leave_copies_behind(local, object, &seen).await?;
         // A write of nothing has no effect at all (POSIX write).
         let dropped = match span.is_empty() {
             true => None,
             false => self.drop_privileges(ask, local, object, &seen).await?,
         };
         let file = dropped.as_ref().unwrap_or(&seen);
+        self.same_view(ask)?;
         let stamping = local.stamping(file, self.parts.clock.wall());
         let written = local
             .objects
@@ -94,19 +97,19 @@ impl<S: Store> Router<S> {
     pub(crate) async fn commit_file(
         &self,
         ask: &Ask,
+        local: &Local<S>,
         object: ObjectId,
     ) -> Result<Committed, Refused> {
-        let local = self.local(ask.volume)?;
-        let file = self.own_file(&local, object).await?;
-        self.may_change(ask, &local, object, &file).await?;
+        let file = self.own_file(local, object).await?;
+        self.may_change(ask, local, object, &file).await?;
         let committed = local.objects.commit(object, file.has_data).await;
         local.news.no_fault_open().await;
         if let Err(refusal) = committed {
-            return Err(self.refused_file(&local, object, &file, refusal).await);
+            return Err(self.refused_file(local, object, &file, refusal).await);
         }
         // Taken after the fsync: it vouches for what is durable now.
         let verifier = self.verifier(ask.volume);
-        let now = self.attributes_of(&local, object, &file.inode).await?;
+        let now = self.attributes_of(local, object, &file.inode).await?;
         let wcc = Wcc { before: Some(WccBefore::from(&now)), after: Some(now) };
         Ok(Committed { verifier, wcc })
     }
@@ -115,14 +118,14 @@ impl<S: Store> Router<S> {
     pub(crate) async fn set_attributes_of(
         &self,
         ask: &Ask,
+        local: &Arc<Local<S>>,
         object: ObjectId,
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
-        let local = self.local(ask.volume)?;
         let inode = local.inode(object)?;
         if let InodeKind::File { .. } = inode.kind {
-            return self.set_file(ask, &local, object, set, guard).await;
+            return self.set_file(ask, local, object, set, guard).await;
         }
         let before = WccBefore::from(&inode.attributes(object, DataFacts::default()));
         let standing = || {
@@ -136,7 +139,8 @@ impl<S: Store> Router<S> {
             return Err(Refused { refusal, attached: standing() });
         }
         let wanted = Wanted { set, guard, expected_change: None, mark: Mark::default() };
-        match self.enter_change(ask, &local, wanted.change(object, Timestamp::default())).await {
+        let change = wanted.change(object, Timestamp::default());
+        match self.enter_change(ask, local, None, change).await {
             Ok(changed) => {
                 // Somebody else's change may have come between the look and the entry.
                 let alone = |after: &Inode| after.change == inode.change + 1;
@@ -157,7 +161,7 @@ impl<S: Store> Router<S> {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
-        self.set_once(ask, local, self.set_file_once(ask, local, object, set, guard)).await
+        self.set_once(ask, local, object, self.set_file_once(ask, local, object, set, guard)).await
     }
 
     /// The part of a CREATE that is done to the file's data; a call sent twice is done once.
@@ -168,15 +172,18 @@ impl<S: Store> Router<S> {
         object: ObjectId,
         set: SetAttributes,
     ) -> Result<Wcc, Refused> {
-        // The key stands for the entry that made the name: this is another.
-        let part = Ask { key: None, ..ask.clone() };
-        self.set_once(ask, local, self.set_file_once(&part, local, object, set, None)).await
+        // The key stands for the entry that made the name: this is another, of the same call.
+        let other = |key: RequestKey| RequestKey { digest: !key.digest, ..key };
+        let part = Ask { key: ask.key.map(other), ..ask.clone() };
+        self.set_once(&part, local, object, self.set_file_once(&part, local, object, set, None))
+            .await
     }
 
     async fn set_once(
         &self,
         ask: &Ask,
         local: &Local<S>,
+        object: ObjectId,
         set: impl Future<Output = Result<Wcc, Refused>>,
     ) -> Result<Wcc, Refused> {
         let call = async {
@@ -185,7 +192,7 @@ impl<S: Store> Router<S> {
                 Err(refused) => DataAnswer::Refused(Box::new(refused)),
             }
         };
-        match local.data_calls.once(ask.key, call).await {
+        match local.data_calls.once_about(Some(object), ask.key, call).await {
             DataAnswer::Set(wcc) => Ok(wcc),
             DataAnswer::Refused(refused) => Err(*refused),
             DataAnswer::Wrote(_) => Err(Refusal::Fault.into()),
@@ -202,7 +209,7 @@ impl<S: Store> Router<S> {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
-        let file = local.own_file(object, self.parts.appliance)?;
+        let file = self.owned(local, object)?;
         let facts = local.objects.facts(object, file.has_data).await?;
         let standing = file.inode.attributes(object, facts);
         if self.was_entered(ask, local)? {
@@ -253,8 +260,10 @@ impl<S: Store> Router<S> {
         size: u64,
     ) -> Result<Steps, Refused> {
         self.may_change(ask, local, object, seen).await?;
+        self.leave_copies_behind(local, object, seen).await?;
         let dropped = self.drop_privileges(ask, local, object, seen).await?;
         let file = dropped.as_ref().unwrap_or(seen);
+        self.same_view(ask)?;
         let stamping = local.stamping(file, self.parts.clock.wall());
         let sized = local.objects.set_size(object, file.has_data, size, stamping).await;
         local.news.no_fault_open().await;
@@ -285,8 +294,8 @@ impl<S: Store> Router<S> {
     ) -> Result<Steps, Refusal> {
         let _turn = local.setters.turn(object).await;
         for _ in 0..CONFLICTS_MAX {
-            let file = local.own_file(object, self.parts.appliance)?;
-            let reign = Reign { epoch: file.epoch, view: local.view };
+            let file = self.owned(local, object)?;
+            let reign = Reign { epoch: file.epoch, view: local.reign() };
             let (mark, facts) = if sets_time(set) {
                 local.objects.take_mark(object, file.has_data, reign).await?
             } else {
@@ -295,7 +304,8 @@ impl<S: Store> Router<S> {
             let expected_change = Some(file.inode.change);
             let wanted = Wanted { set, guard, expected_change, mark };
             let floor = facts.stamp.map(|stamp| stamp.ctime).unwrap_or_default();
-            match self.enter_change(ask, local, wanted.change(object, floor)).await {
+            let change = wanted.change(object, floor);
+            match self.enter_change(ask, local, Some(file.reign()), change).await {
                 Err(Refusal::Conflict) => continue,
                 Err(refusal) => return Err(refusal),
                 Ok(changed) => {
@@ -366,14 +376,61 @@ impl<S: Store> Router<S> {
             return Ok(None);
         }
         let now = self.parts.clock.wall();
-        self.enter(local, Command::DropPrivileges { object, now }).await?;
-        Ok(Some(local.own_file(object, self.parts.appliance)?))
+        let drop = Command::DropPrivileges { object, now };
+        self.enter_under(local, file.reign(), drop).await?;
+        Ok(Some(self.owned(local, object)?))
+    }
+
+    /// Copies elsewhere that are as good as ours are not from here on: they are marked so before
+    /// the first change that they miss is acknowledged.
+    async fn leave_copies_behind(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        file: &OwnFile,
+    ) -> Result<(), Refused> {
+        let Some(record) = file.inode.record() else { return Ok(()) };
+        if record.replicas.len() == 1 {
+            return Ok(());
+        }
+        let me = self.parts.appliance;
+        let good = |a: &&ApplianceId| **a != me && !record.stale.contains(a);
+        for &appliance in record.replicas.iter().filter(good) {
+            let command = Command::MarkStale { object, appliance };
+            match self.enter_under(local, file.reign(), command).await {
+                // Given up since we looked: it misses nothing any more.
+                Ok(_) | Err(Refusal::Invalid) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A file that this appliance owns now.
+    ///
+    /// # Errors
+    /// STALE if it is gone, ISDIR or INVAL if it is something else, `Fenced` if another appliance
+    /// owns it: then the asker looks again where it is.
+    pub(crate) fn owned(&self, local: &Local<S>, object: ObjectId) -> Result<OwnFile, Refusal> {
+        let file = local.file(object)?;
+        let view = file.inode.record().and_then(|record| self.owns_under(local, record));
+        view.map(|view| OwnFile { view, ..file }).ok_or(Refusal::Fenced)
+    }
+
+    /// Refuses what another appliance sent on under a view that is over: its client may have sent
+    /// it again elsewhere since, and changed what this would change back.
+    fn same_view(&self, ask: &Ask) -> Result<(), Refusal> {
+        match ask.view {
+            Some(view) if view != self.fleet_now().view() => Err(Refusal::Fenced),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A file that is owned here; what is none is shown in the refusal.
     async fn own_file(&self, local: &Local<S>, object: ObjectId) -> Result<OwnFile, Refused> {
-        let refusal = match local.own_file(object, self.parts.appliance) {
+        let refusal = match self.owned(local, object) {
             Ok(file) => return Ok(file),
+            Err(Refusal::Fenced) => return Err(Refusal::Fenced.into()),
             Err(refusal) => refusal,
         };
         let after = match local.inode(object) {

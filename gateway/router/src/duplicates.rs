@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 
-use model::{ClientAddress, RequestKey};
+use model::{ClientAddress, ObjectId, RequestKey};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -33,7 +33,7 @@ struct State<T> {
 
 enum Call<T> {
     Running(Vec<oneshot::Sender<T>>),
-    Answered(T),
+    Answered(T, Option<ObjectId>),
 }
 
 enum Entered<'a, T: Clone> {
@@ -46,6 +46,7 @@ enum Entered<'a, T: Clone> {
 struct Running<'a, T: Clone> {
     duplicates: &'a Duplicates<T>,
     key: RequestKey,
+    object: Option<ObjectId>,
     answered: bool,
 }
 
@@ -69,9 +70,19 @@ impl<T: Clone> Duplicates<T> {
     /// Runs `call` unless it runs or was run already; then its answer is that one's. Without a key
     /// it is always run.
     pub async fn once<F: Future<Output = T>>(&self, key: Option<RequestKey>, call: F) -> T {
+        self.once_about(None, key, call).await
+    }
+
+    /// The same, for a call about `object`: with it the answer goes to another owner.
+    pub async fn once_about<F: Future<Output = T>>(
+        &self,
+        object: Option<ObjectId>,
+        key: Option<RequestKey>,
+        call: F,
+    ) -> T {
         let Some(key) = key else { return call.await };
         loop {
-            match self.enter(key) {
+            match self.enter(key, object) {
                 Entered::Answered(answer) => {
                     metrics::counter!(REPLAYS_SUPPRESSED).increment(1);
                     return answer;
@@ -92,10 +103,31 @@ impl<T: Clone> Duplicates<T> {
         }
     }
 
-    fn enter(&self, key: RequestKey) -> Entered<'_, T> {
+    /// What calls about `object` were answered, as far as that is kept.
+    pub fn answers_about(&self, object: ObjectId) -> Vec<(RequestKey, T)> {
+        let state = self.state.lock();
+        let about = state.calls.iter().filter_map(|(key, call)| match call {
+            Call::Answered(answer, Some(about)) if *about == object => Some((*key, answer.clone())),
+            Call::Answered(..) | Call::Running(_) => None,
+        });
+        about.collect()
+    }
+
+    /// Takes over what another owner answered.
+    pub fn take_over(&self, object: ObjectId, answers: Vec<(RequestKey, T)>) {
+        let mut state = self.state.lock();
+        for (key, answer) in answers {
+            if !state.calls.contains_key(&key) {
+                state.keep(key, self.kept_per_client);
+                state.calls.insert(key, Call::Answered(answer, Some(object)));
+            }
+        }
+    }
+
+    fn enter(&self, key: RequestKey, object: Option<ObjectId>) -> Entered<'_, T> {
         let mut state = self.state.lock();
         match state.calls.get_mut(&key) {
-            Some(Call::Answered(answer)) => Entered::Answered(answer.clone()),
+            Some(Call::Answered(answer, _)) => Entered::Answered(answer.clone()),
             Some(Call::Running(waiting)) => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);
@@ -103,7 +135,7 @@ impl<T: Clone> Duplicates<T> {
             }
             None => {
                 state.calls.insert(key, Call::Running(Vec::new()));
-                Entered::First(Running { duplicates: self, key, answered: false })
+                Entered::First(Running { duplicates: self, key, object, answered: false })
             }
         }
     }
@@ -118,7 +150,7 @@ impl<T: Clone> Running<'_, T> {
             state.calls.remove(&self.key)
         } else {
             state.keep(self.key, kept_max);
-            state.calls.insert(self.key, Call::Answered(answer.clone()))
+            state.calls.insert(self.key, Call::Answered(answer.clone(), self.object))
         };
         drop(state);
         if let Some(Call::Running(waiting)) = before {

@@ -5,19 +5,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{Command, Store};
-use model::{ApplianceId, GroupId, Index, ObjectId, Refusal};
+use catalog::{Command, Imaging};
+use model::{ApplianceId, GroupId, Index, ObjectId, Refusal, Reign};
 use ownership::FleetCommand;
 
 use crate::local::Local;
 use crate::router::{Faults, Router};
 
-impl<S: Store> Router<S> {
+impl<S: Imaging> Router<S> {
     /// Starts the tasks of one volume; they end when the volume is closed.
     pub(crate) fn tend_volume(self: &Arc<Self>, local: &Arc<Local<S>>, faults: Faults) {
         tokio::spawn(enter_faults(Arc::downgrade(self), Arc::downgrade(local), faults));
         tokio::spawn(tend(Arc::downgrade(self), Arc::downgrade(local)));
-        tokio::spawn(quarantine_unknown(self.parts.appliance, Arc::downgrade(local)));
+        tokio::spawn(quarantine_unknown(Arc::downgrade(self), Arc::downgrade(local)));
     }
 
     /// Starts the task that takes checkpoints.
@@ -57,7 +57,7 @@ impl<S: Store> Router<S> {
             let fleet = &machines.fleet;
             note(GroupId::FLEET, fleet.applied().index, &|| logged(fleet.checkpoint()));
             let catalogs: Vec<_> =
-                machines.volumes.read().iter().map(|(id, c)| (*id, c.clone())).collect();
+                machines.volumes.read().iter().map(|(id, m)| (*id, m.catalog.clone())).collect();
             for (volume, catalog) in catalogs {
                 note(volume.into(), catalog.applied().index, &|| logged(catalog.checkpoint()));
             }
@@ -88,7 +88,7 @@ impl<S: Store> Router<S> {
 
 /// Enters each fault of a copy: the loss count of the volume goes up, then the copy is stale, and
 /// only then are WRITE and COMMIT answered again.
-async fn enter_faults<S: Store>(
+async fn enter_faults<S: Imaging>(
     router: std::sync::Weak<Router<S>>,
     local: std::sync::Weak<Local<S>>,
     mut faults: Faults,
@@ -100,7 +100,7 @@ async fn enter_faults<S: Store>(
     }
 }
 
-async fn enter_fault<S: Store>(router: &Router<S>, local: &Local<S>, object: ObjectId) {
+async fn enter_fault<S: Imaging>(router: &Router<S>, local: &Local<S>, object: ObjectId) {
     let volume = local.id;
     loop {
         let raised = router.enter_fleet(FleetCommand::RaiseLossCount { volume }).await;
@@ -112,9 +112,11 @@ async fn enter_fault<S: Store>(router: &Router<S>, local: &Local<S>, object: Obj
         tokio::time::sleep(ENTER_AGAIN_AFTER).await;
     }
     let appliance = router.parts.appliance;
-    loop {
-        match router.enter(local, Command::MarkStale { object, appliance }).await {
-            Ok(_) | Err(Refusal::Stale) => break,
+    while let Ok(file) = local.file(object) {
+        // It is a fact about our copy, whoever owns the file by now.
+        let reign = Reign { view: router.fleet_now().view(), epoch: file.epoch };
+        match router.enter_under(local, reign, Command::MarkStale { object, appliance }).await {
+            Ok(_) | Err(Refusal::Stale | Refusal::Invalid) => break,
             Err(refusal) => {
                 tracing::error!(%volume, %object, %refusal, "can't mark a copy; trying again");
             }
@@ -125,7 +127,7 @@ async fn enter_fault<S: Store>(router: &Router<S>, local: &Local<S>, object: Obj
 }
 
 /// The reserve of the disk: gives the ballast file up when even the reserve is used.
-async fn tend_space<S: Store>(router: std::sync::Weak<Router<S>>) {
+async fn tend_space<S: Imaging>(router: std::sync::Weak<Router<S>>) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
         let Some(space) = router.upgrade().map(|router| router.parts.space.clone()) else { return };
@@ -137,7 +139,7 @@ async fn tend_space<S: Store>(router: std::sync::Weak<Router<S>>) {
 }
 
 /// The removal list and first data of one volume, at most one entry of each a second.
-async fn tend<S: Store>(router: std::sync::Weak<Router<S>>, local: std::sync::Weak<Local<S>>) {
+async fn tend<S: Imaging>(router: std::sync::Weak<Router<S>>, local: std::sync::Weak<Local<S>>) {
     loop {
         {
             let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
@@ -162,9 +164,19 @@ async fn tend<S: Store>(router: std::sync::Weak<Router<S>>, local: std::sync::We
 
 /// Puts backing files that neither the catalog nor its removal list knows into quarantine, once a
 /// start; those that were there for long go. Nothing is deleted because something does not know it.
-async fn quarantine_unknown<S: Store>(appliance: ApplianceId, local: std::sync::Weak<Local<S>>) {
-    tokio::time::sleep(QUARANTINE_AFTER).await;
-    let Some(local) = local.upgrade() else { return };
+///
+/// A catalog that is behind does not know files that came here lately: it catches up first.
+async fn quarantine_unknown<S: Imaging>(
+    router: std::sync::Weak<Router<S>>,
+    local: std::sync::Weak<Local<S>>,
+) {
+    let (local, appliance) = loop {
+        tokio::time::sleep(QUARANTINE_AFTER).await;
+        let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
+        if router.lease.is_for_ever() || router.enter_reign(&local).await.is_ok() {
+            break (local, router.parts.appliance);
+        }
+    };
     let looked = tokio::task::spawn_blocking(move || {
         let unknown = unknown_files(&local, appliance)?;
         for object in &unknown {
@@ -178,7 +190,7 @@ async fn quarantine_unknown<S: Store>(appliance: ApplianceId, local: std::sync::
 }
 
 /// Backing files that are no copy `appliance` is to have, and not on its removal list. Blocks.
-pub(crate) fn unknown_files<S: Store>(
+pub(crate) fn unknown_files<S: Imaging>(
     local: &Local<S>,
     appliance: ApplianceId,
 ) -> Result<Vec<ObjectId>, Refusal> {
@@ -223,7 +235,7 @@ fn logged(checkpoint: Result<Index, catalog::CatalogFault>) -> Option<Index> {
 /// Log bytes since the last checkpoint are replayed at a start; 5 s of full load are some 100 000
 /// entries, which take about a second.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
-/// DESIGN's "one entry a second at most".
+/// One entry a second at most.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 const ENTER_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// A start has more urgent things to do first.

@@ -7,17 +7,46 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answering;
+mod attributes;
 mod data;
 mod duplicates;
+mod entering;
+mod following;
+mod gates;
+mod heat;
 mod housekeeping;
+mod installing;
+mod joining;
+mod keeping;
 mod local;
 mod machines;
+mod moving;
 mod names;
 mod operator;
+mod outbox;
+mod overview;
+mod parked;
 mod ports;
+mod pulse;
+mod receiving;
 mod router;
+mod routing;
+mod serving;
+mod standing;
+mod transfers;
 mod waiters;
+mod wire;
 
+pub use answering::Answering;
+pub use joining::{Admission, Certifier, JoinReply, JoinRequest};
+pub use keeping::{DELETED_KEPT, kept_until};
 pub use machines::Machines;
+pub use moving::{FoundFile, JobId, JobReport};
 pub use operator::{CheckReport, FaultyObject, OperatorRefusal, VolumeStatus};
-pub use router::{Components, OpenedVolume, Router, StartFault, VolumeFactory};
+pub use outbox::{MeshOutbox, MeshSlot};
+pub use overview::{CopiesReport, Held, HeldAs, LedgerQuestion, WholeLedger};
+pub use router::{
+    Clients, Components, OpenedVolume, Reach, Router, Start, StartFault, VolumeFactory,
+};
+pub use wire::{BadMessage, TransferCause, TransferPhase, TransferStatus, decode, encode};

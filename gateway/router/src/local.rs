@@ -1,25 +1,39 @@
 //! A volume that is open on this appliance.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use catalog::{Answer, Catalog, Store};
+use catalog::{Answer, Catalog, Imaging};
+use consensus::GroupView;
 use extents::{CopyFault, Objects, Sink, Stamping};
 use model::{
     ApplianceId, Epoch, Inode, InodeKind, ObjectId, Refusal, Reign, Timestamp, View, VolumeId, Wcc,
 };
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
 use crate::duplicates::Duplicates;
+use crate::gates::Gates;
+use crate::machines::Machine;
 
 /// A volume that is open on this appliance.
 pub struct Local<S> {
     pub(crate) id: VolumeId,
     pub(crate) catalog: Arc<Catalog<S>>,
     pub(crate) objects: Arc<Objects>,
-    /// The view of this appliance's Reign entry.
-    pub(crate) view: View,
+    /// Which appliance this is.
+    pub(crate) appliance: ApplianceId,
+    /// Tells how far the catalog is applied.
+    pub(crate) machine: Arc<Machine<S>>,
+    /// The volume's group as it stands here.
+    pub(crate) raft: Arc<GroupView>,
+    /// The view of this appliance's newest Reign entry.
+    pub(crate) reign: AtomicU64,
+    /// Held while one is entered.
+    pub(crate) reigning: tokio::sync::Mutex<()>,
+    /// Where requests wait while their file changes its owner.
+    pub(crate) gates: Gates,
     pub(crate) news: Arc<News>,
     /// Changes of names that are under way.
     pub(crate) name_calls: Duplicates<Answer>,
@@ -47,7 +61,7 @@ impl Setters {
 const SETTERS: usize = 32;
 
 /// The answer to a data request, as far as a second sending needs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum DataAnswer {
     /// WRITE.
     Wrote(volume::Wrote),
@@ -64,36 +78,43 @@ impl DataAnswer {
         match self {
             Self::Wrote(_) | Self::Set(_) => true,
             Self::Refused(refused) => {
-                !matches!(refused.refusal, Refusal::Busy | Refusal::Conflict | Refusal::Fenced)
+                let refusal = refused.refusal;
+                let again = matches!(refusal, Refusal::Busy | Refusal::Conflict | Refusal::Fenced);
+                !again && refusal != Refusal::Unknown
             }
         }
     }
 }
 
-/// A file that this appliance owns, as one request sees it.
+/// A file, as one request sees it.
 pub struct OwnFile {
     pub(crate) inode: Arc<Inode>,
     pub(crate) has_data: bool,
     pub(crate) epoch: Epoch,
     pub(crate) stale: bool,
+    /// Under which view it was found to be owned here; of nobody's before that was asked.
+    pub(crate) view: View,
 }
 
-impl<S: Store> Local<S> {
-    /// A file's inode, if it is there, is a regular file and is owned by `appliance`.
+impl OwnFile {
+    /// Under which what is decided about it is entered.
+    pub fn reign(&self) -> Reign {
+        Reign { epoch: self.epoch, view: self.view }
+    }
+}
+
+impl<S: Imaging> Local<S> {
+    /// A file's inode, if it is there and is a regular file; whoever owns it.
     ///
     /// # Errors
-    /// STALE if it is gone, ISDIR or INVAL if it is something else, `Busy` if another appliance
-    /// owns it.
-    pub fn own_file(&self, object: ObjectId, appliance: ApplianceId) -> Result<OwnFile, Refusal> {
+    /// STALE if it is gone, ISDIR or INVAL if it is something else.
+    pub fn file(&self, object: ObjectId) -> Result<OwnFile, Refusal> {
         let inode = self.inode(object)?;
         match &inode.kind {
             InodeKind::File { record, has_data, .. } => {
-                if record.owner != appliance {
-                    return Err(Refusal::Busy);
-                }
                 let (has_data, epoch) = (*has_data, record.epoch);
-                let stale = record.stale.contains(&appliance);
-                Ok(OwnFile { inode, has_data, epoch, stale })
+                let stale = record.stale.contains(&self.appliance);
+                Ok(OwnFile { inode, has_data, epoch, stale, view: View::default() })
             }
             InodeKind::Directory { .. } => Err(Refusal::IsDirectory),
             InodeKind::Symlink { .. }
@@ -112,9 +133,14 @@ impl<S: Store> Local<S> {
         self.catalog.inode(object).map_err(faulted)?.ok_or(Refusal::Stale)
     }
 
+    /// The view of this appliance's newest Reign in this volume.
+    pub fn reign(&self) -> View {
+        View::new(self.reign.load(Ordering::Acquire))
+    }
+
     /// What a data change of `file` at `now` is stamped with.
     pub fn stamping(&self, file: &OwnFile, now: Timestamp) -> Stamping {
-        let reign = Reign { epoch: file.epoch, view: self.view };
+        let reign = Reign { epoch: file.epoch, view: self.reign() };
         Stamping { now, reign, ctime_floor: file.inode.times.ctime }
     }
 }

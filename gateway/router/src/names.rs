@@ -1,68 +1,32 @@
 //! Names at the leader: reads from the catalog, changes through the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use catalog::{Answer, Command, Listed, ListedName, LookedUp, Preview, Store};
+use catalog::{Answer, Command, Imaging, Listed, ListedName, LookedUp, Preview};
 use model::permission::{self, Access};
 use model::{
-    Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange, Identity, Inode, InodeKind,
-    ObjectId, Refusal, SetAttributes, SetTime, Wcc, WccBefore,
+    ApplianceId, Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange, Identity,
+    InodeKind, ObjectId, Refusal, Reign, SetAttributes, SetTime, Wcc, WccBefore,
 };
 use volume::{Ask, Attached, Done, Entry, Found, Listing, LookUpName, Page, Refused};
 
-use crate::data::CONFLICTS_MAX;
+use crate::attributes::Elsewhere;
 use crate::local::{Local, faulted};
 use crate::router::Router;
+use crate::serving::NOBODY;
+use crate::wire::{Call, Made, Reply, Request};
 
-impl<S: Store> Router<S> {
-    /// The attributes of an object that was just looked at, whatever kind it is of.
-    pub(crate) async fn attributes_of(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-        inode: &Inode,
-    ) -> Result<Attributes, Refusal> {
-        let InodeKind::File { has_data, .. } = inode.kind else {
-            return Ok(inode.attributes(object, DataFacts::default()));
-        };
-        let facts = local.objects.facts(object, has_data).await?;
-        // Without a stamp all times are the inode's, and so of its moment.
-        if facts.stamp.is_none() {
-            return Ok(inode.attributes(object, facts));
-        }
-        let (inode, facts) = self.file_now(local, object).await?;
-        Ok(inode.attributes(object, facts))
-    }
-
-    /// A file's inode and the facts of its data, of one moment: a ctime of the one must not hide a
-    /// change of the other.
-    pub(crate) async fn file_now(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-    ) -> Result<(Arc<Inode>, DataFacts), Refusal> {
-        let mut inode = local.inode(object)?;
-        for _ in 0..CONFLICTS_MAX {
-            let InodeKind::File { has_data, .. } = inode.kind else { return Err(Refusal::Stale) };
-            let facts = local.objects.facts(object, has_data).await?;
-            let again = local.inode(object)?;
-            if again.change == inode.change {
-                return Ok((inode, facts));
-            }
-            inode = again;
-        }
-        Err(Refusal::Busy)
-    }
-
+impl<S: Imaging> Router<S> {
     /// LOOKUP.
     pub(crate) async fn look_up_name(
         &self,
         ask: &Ask,
+        local: &Local<S>,
         dir: ObjectId,
         name: LookUpName<'_>,
     ) -> Result<Found, Refused> {
-        let local = self.local(ask.volume)?;
         let (dir_inode, target) = match name {
             LookUpName::Name(name) => {
                 let found = local.catalog.look_up(dir, name).map_err(faulted)?;
@@ -89,23 +53,22 @@ impl<S: Store> Router<S> {
         }
         let Some((object, inode)) = target else { return Err(refused(Refusal::NotFound)) };
         // Attributes are a gift here: a file whose data is broken can still be looked up.
-        let attributes = self.attributes_of(&local, object, &inode).await.ok();
+        let attributes = self.attributes_of_any(local, object, &inode).await;
         Ok(Found { object, attributes, dir: dir_attributes })
     }
 
     /// READLINK.
     pub(crate) async fn read_link_of(
         &self,
-        ask: &Ask,
+        local: &Local<S>,
         object: ObjectId,
     ) -> Result<(Bytes, Attributes), Refused> {
-        let local = self.local(ask.volume)?;
         let inode = local.inode(object)?;
         if let InodeKind::Symlink { target } = &inode.kind {
             let attributes = inode.attributes(object, DataFacts::default());
             return Ok((Bytes::copy_from_slice(target), attributes));
         }
-        let after = self.attributes_of(&local, object, &inode).await.ok();
+        let after = self.attributes_of(local, object, &inode).await.ok();
         let object = Wcc { before: None, after };
         let attached = Attached { object, ..Attached::default() };
         Err(Refused { refusal: Refusal::Invalid, attached })
@@ -115,10 +78,10 @@ impl<S: Store> Router<S> {
     pub(crate) async fn list_names(
         &self,
         ask: &Ask,
+        local: &Local<S>,
         dir: ObjectId,
         page: Page,
     ) -> Result<Listing, Refused> {
-        let local = self.local(ask.volume)?;
         let Page { after, entries_max, with_attributes } = page;
         let listed = local.catalog.list(dir, after, entries_max, with_attributes);
         let Listed { dir: inode, names, end } = listed.map_err(faulted)?.ok_or(Refusal::Stale)?;
@@ -129,27 +92,49 @@ impl<S: Store> Router<S> {
         if !permission::permits(&*inode, &ask.identity, Access::Read) {
             return Err(refused_in(Refusal::Access, attributes));
         }
-        local.objects.look_ahead(names.iter().filter_map(file_of)).await;
+        let ours = names.iter().filter_map(|listed| self.own_file_listed(local, listed));
+        local.objects.look_ahead(ours).await;
+        let mut elsewhere = Elsewhere::default();
         let mut entries = Vec::with_capacity(names.len());
         for ListedName { object, cookie, name, inode } in names {
             let attributes = match inode {
-                Some(inode) => self.attributes_of(&local, object, &inode).await.ok(),
+                Some(inode) => match self.attributes_of(local, object, &inode).await {
+                    Ok(attributes) => Some(attributes),
+                    Err(_) => {
+                        elsewhere.wants(entries.len(), object, &inode);
+                        None
+                    }
+                },
                 None => None,
             };
             entries.push(Entry { object, cookie, name: name.into(), attributes });
         }
+        for (index, attributes) in self.fetch(local, elsewhere).await {
+            entries[index].attributes = Some(attributes);
+        }
         Ok(Listing { dir: attributes, entries, end })
+    }
+
+    /// A listed file that is owned here, and whether it has data.
+    fn own_file_listed(&self, local: &Local<S>, listed: &ListedName) -> Option<(ObjectId, bool)> {
+        match &listed.inode.as_ref()?.kind {
+            InodeKind::File { has_data, record, .. } if self.owns(local, record) => {
+                Some((listed.object, *has_data))
+            }
+            _ => None,
+        }
     }
 
     /// CREATE, MKDIR, SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK.
     pub(crate) async fn change_names(
         &self,
         ask: &Ask,
+        local: &Arc<Local<S>>,
         mut change: Change,
     ) -> Result<Done, Refused> {
-        let local = self.local(ask.volume)?;
-        if let Change::Create { owner, .. } = &mut change {
-            // A new object is owned where its client is.
+        if let Change::Create { owner, .. } = &mut change
+            && *owner == NOBODY
+        {
             *owner = self.parts.appliance;
         }
         let dirs = directories_of(&change);
@@ -158,29 +143,29 @@ impl<S: Store> Router<S> {
             _ => None,
         };
         let size = size_of_created(&change);
-        match self.enter_change(ask, &local, change).await {
+        match self.enter_change(ask, local, None, change).await {
             Ok(changed) => {
                 if changed.removed.is_some() {
                     local.removed.notify_one();
                 }
                 let sized = match size {
-                    Some(set) => self.size_created(ask, &local, &changed, set).await,
+                    Some(set) => self.size_created(ask, local, &changed, set).await,
                     None => Ok(None),
                 };
                 match sized {
-                    Ok(sized) => self.done(&local, *changed, dirs, sized).await,
+                    Ok(sized) => self.done(local, *changed, dirs, sized).await,
                     Err(Refused { refusal, attached }) => {
-                        let dir = self.attach(&local, dirs).dir;
+                        let dir = self.attach(local, dirs).dir;
                         Err(Refused { refusal, attached: Attached { dir, ..attached } })
                     }
                 }
             }
             Err(refusal) => {
-                let mut attached = self.attach(&local, dirs);
+                let mut attached = self.attach(local, dirs);
                 if let Some(object) = linked
                     && let Ok(inode) = local.inode(object)
                 {
-                    let after = self.attributes_of(&local, object, &inode).await.ok();
+                    let after = self.attributes_of(local, object, &inode).await.ok();
                     attached.object = Wcc { before: None, after };
                 }
                 Err(Refused { refusal, attached })
@@ -188,8 +173,7 @@ impl<S: Store> Router<S> {
         }
     }
 
-    /// Sets the size that a CREATE asks for at the file's owner, in sequence with its writes. Gives
-    /// the attributes if that changed them.
+    /// Sets the size that a CREATE asks for, at the file's owner.
     async fn size_created(
         &self,
         ask: &Ask,
@@ -197,35 +181,68 @@ impl<S: Store> Router<S> {
         changed: &Changed,
         set: SetAttributes,
     ) -> Result<Option<Attributes>, Refused> {
+        let made = if changed.created { Made::Now } else { Made::Before };
+        if made == Made::Now && set.size == Some(0) {
+            return Ok(None);
+        }
         let object = changed.object;
-        if !changed.created {
+        let owned_here =
+            changed.inode.as_ref().and_then(|i| i.record()).is_some_and(|r| self.owns(local, r));
+        if owned_here {
+            let _pass = local.gates.pass(object).await;
+            return Ok(self.size_here(ask, local, object, set, made).await?.after);
+        }
+        let call = || Call::SizeCreated { object, set, made };
+        Ok(self.set_elsewhere(ask, object, call).await?.after)
+    }
+
+    /// The part of a CREATE that is done to the file's data, at its owner, in sequence with its
+    /// writes.
+    pub(crate) async fn size_here(
+        &self,
+        ask: &Ask,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        set: SetAttributes,
+        made: Made,
+    ) -> Result<Wcc, Refused> {
+        if made == Made::Before {
             // Of an old file only the size is set, as knfsd does.
             let set = SetAttributes { mtime: SetTime::Keep, ..set };
-            return Ok(self.set_created(ask, local, object, set).await?.after);
+            return self.set_created(ask, local, object, set).await;
         }
         // Whoever comes a second time, after a restart, finds it done.
-        let is_new = local.objects.facts(object, false).await?.stamp.is_none();
-        if set.size == Some(0) || !is_new {
-            return Ok(None);
+        let facts = local.objects.facts(object, false).await?;
+        if facts.stamp.is_some() {
+            return Ok(Wcc::default());
         }
         // It is part of the making: no question of permission, nor of setuid bits just asked for.
         let maker = Ask { identity: Identity::root(), ..ask.clone() };
-        Ok(self.set_created(&maker, local, object, set).await?.after)
+        self.set_created(&maker, local, object, set).await
     }
 
-    /// Runs a change through replay cache, preview and log.
+    /// Runs a change through replay cache and log; one of a file as its owner decided upon it under
+    /// `reign`.
     pub(crate) async fn enter_change(
         &self,
         ask: &Ask,
         local: &Local<S>,
+        reign: Option<Reign>,
         change: Change,
     ) -> Result<Box<Changed>, Refusal> {
-        let answer = local.name_calls.once(ask.key, self.enter_once(ask, local, change)).await;
+        let entered = self.enter_once(ask, local, reign, change);
+        let answer = local.name_calls.once(ask.key, entered).await;
         // A change is always answered with what it did.
         answer.and_then(|changed| changed.ok_or(Refusal::Fault))
     }
 
-    async fn enter_once(&self, ask: &Ask, local: &Local<S>, change: Change) -> Answer {
+    async fn enter_once(
+        &self,
+        ask: &Ask,
+        local: &Local<S>,
+        reign: Option<Reign>,
+        change: Change,
+    ) -> Answer {
         if let Some(key) = &ask.key
             && let Some(answer) = local.catalog.replayed(key).map_err(faulted)?
         {
@@ -239,19 +256,52 @@ impl<S: Store> Router<S> {
             self.parts.space.admit(METADATA_BYTES)?;
         }
         let asked = change.asked(ask.identity.clone(), ask.key, self.parts.clock.wall());
-        match local.catalog.preview(&asked).map_err(faulted)? {
-            Preview::Refused(refusal) => Err(refusal),
-            Preview::Nothing(changed) => Ok(Some(changed)),
-            Preview::Changes(_) => {
-                let answer = self.enter(local, Command::Change(asked)).await;
-                if let Ok(Some(changed)) = &answer
-                    && let Some(inode) = &changed.inode
-                {
-                    // Data may have changed since the entry got its time: the entry shows all the
-                    // same.
-                    local.objects.raise_ctime(changed.object, inode.times.ctime);
+        // What changes nothing is an answer too: a late copy of the call must not find that the
+        // change has become possible. So whatever has a key is decided by the log.
+        let owners = match (local.catalog.preview(&asked).map_err(faulted)?, &ask.key) {
+            (Preview::Refused(refusal @ Refusal::Conflict), _) => return Err(refusal),
+            (Preview::Refused(refusal), None) => return Err(refusal),
+            (Preview::Nothing(changed), None) => return Ok(Some(changed)),
+            (Preview::Refused(_) | Preview::Nothing(_), Some(_)) => Vec::new(),
+            (Preview::Changes(expected), _) => self.owners_elsewhere(local, &expected),
+        };
+        let change = Command::Change(asked);
+        let answer = match reign {
+            Some(reign) => self.enter_under(local, reign, change).await,
+            None => self.enter(local, change).await,
+        };
+        self.owners_know(local, owners).await;
+        answer
+    }
+
+    /// Other appliances that may act as the owner of a file whose inode a change will touch.
+    fn owners_elsewhere(&self, local: &Local<S>, expected: &Changed) -> Vec<ApplianceId> {
+        if self.lease.is_for_ever() {
+            return Vec::new();
+        }
+        let touched = [Some(expected.object), expected.removed];
+        let files = touched.into_iter().flatten().filter_map(|object| local.file(object).ok());
+        let mut owners = Vec::new();
+        for record in files.filter_map(|file| file.inode.record().cloned()) {
+            let may_act = |a: &ApplianceId| *a != self.parts.appliance && !record.stale.contains(a);
+            owners.extend(record.replicas.iter().copied().filter(may_act));
+        }
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// Waits until these have applied what is applied here, or are known to be down: their view of
+    /// their files' inodes is fresh without asking anybody.
+    async fn owners_know(&self, local: &Local<S>, owners: Vec<ApplianceId>) {
+        let index = local.catalog.applied_index();
+        let request = Request::AppliedUpTo { group: local.id.into(), index };
+        for owner in owners {
+            while self.fleet_now().is_up(owner) && self.has_lease() {
+                match self.ask_peer(owner, &request, Bytes::new(), OWNER_WAIT).await {
+                    Ok((Reply::At(_), _)) => break,
+                    Ok(_) | Err(_) => tokio::time::sleep(OWNER_AGAIN_AFTER).await,
                 }
-                answer
             }
         }
     }
@@ -296,14 +346,6 @@ impl<S: Store> Router<S> {
         };
         let (dir, to_dir) = (standing(Some(dirs.first)), standing(dirs.second));
         Attached { object: Wcc::default(), dir, to_dir }
-    }
-}
-
-/// A listed file, and whether it has data.
-fn file_of(listed: &ListedName) -> Option<(ObjectId, bool)> {
-    match listed.inode.as_ref()?.kind {
-        InodeKind::File { has_data, .. } => Some((listed.object, has_data)),
-        _ => None,
     }
 }
 
@@ -374,5 +416,8 @@ fn wcc(change: DirectoryChange) -> Wcc {
     Wcc { before: Some(change.before), after: Some(after) }
 }
 
+/// After it the fleet knows more: whoever is silent for so long is called down.
+const OWNER_WAIT: Duration = Duration::from_secs(1);
+const OWNER_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// What one more name is taken to cost on disk, log and catalog together.
 const METADATA_BYTES: u64 = 4096;

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use catalog::{Command, Report, Store};
-use model::{ApplianceId, ExportRule, ObjectId, Refusal, RootDirectory, VolumeId, VolumeInfo};
-use ownership::{Fleet, FleetAnswer, FleetCommand, FleetRefusal};
+use catalog::{Command, Imaging, Report};
+use model::{
+    ApplianceId, ExportRule, Identity, Membership, ObjectId, ObjectRecord, Refusal, RootDirectory,
+    VolumeId, VolumeInfo,
+};
+use ownership::placement::{Wanted, place};
+use ownership::{DeletedVolume, FleetAnswer, FleetCommand, FleetRefusal, VOLUME_MEMBERS_MAX};
 use thiserror::Error;
+use volume::{Ask, Ports};
 
 use crate::local::Local;
 use crate::router::{Router, StartFault};
+use crate::routing::{PARK_MAX, Patience};
 
 /// Why the operator's wish was not carried out.
 #[derive(Debug, Error)]
@@ -25,6 +31,30 @@ pub enum OperatorRefusal {
     /// The log or catalog refuses it.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
+    /// Only files move.
+    #[error("{0:?} is no file: only files have an owner that can change")]
+    NoFile(String),
+    /// Only members of the volume can have its files.
+    #[error("{0:?} does not hold that volume; `holdfast volume members` says who shall")]
+    NotHeldThere(String),
+    /// The operator has said that it stays there.
+    #[error("it is pinned to {0:?}: `holdfast object unpin` it first")]
+    Pinned(String),
+    /// So many files need no names of their own to be kept where they are.
+    #[error("too many files of this volume are pinned")]
+    TooManyPins,
+    /// Nothing to do.
+    #[error("it is owned there already")]
+    ThereAlready,
+    /// No such job.
+    #[error("there is no such job; those that ended long ago are forgotten")]
+    NoJob,
+    /// Another appliance did not answer.
+    #[error("another appliance did not answer: {0}")]
+    Mesh(#[from] mesh::MeshFault),
+    /// Nobody can hold a new volume.
+    #[error("no appliance can hold a new volume: each is down, draining, full or a witness")]
+    NoPlace,
     /// What a volume keeps on disk can't be deleted.
     #[error("the volume is gone but its files could not be deleted: {0}")]
     Delete(#[from] std::io::Error),
@@ -71,10 +101,18 @@ impl CheckReport {
 /// How many objects with faults are listed at once.
 pub const FAULTS_MAX: usize = 10_000;
 
-impl<S: Store> Router<S> {
-    /// The fleet as of now.
-    pub fn fleet(&self) -> Fleet {
-        self.parts.machines.fleet.fleet()
+impl<S: Imaging> Router<S> {
+    /// Enters a command of the operator's into the fleet's group.
+    ///
+    /// # Errors
+    /// What the fleet's state refuses it with.
+    pub async fn command(&self, command: FleetCommand) -> Result<FleetAnswer, OperatorRefusal> {
+        Ok(self.enter_fleet(command).await??)
+    }
+
+    /// Who takes part in the fleet's group, and who leads it as far as is known here.
+    pub fn fleet_group(&self) -> (Membership, Option<ApplianceId>) {
+        (self.parts.machines.fleet.applied().membership, self.fleet_raft().leader())
     }
 
     /// Disk space: total and free bytes, the reserve not counted.
@@ -87,7 +125,7 @@ impl<S: Store> Router<S> {
 
     /// All volumes.
     pub fn volume_statuses(&self) -> Vec<VolumeStatus> {
-        let fleet = self.fleet();
+        let fleet = self.fleet_now();
         fleet.volumes().iter().map(|info| self.status_of(info)).collect()
     }
 
@@ -99,7 +137,7 @@ impl<S: Store> Router<S> {
         Ok(self.status_of(&self.info(name)?))
     }
 
-    /// Makes a volume and opens it.
+    /// Makes a volume on the appliances `wanted`, or, if that is empty, where placement finds best.
     ///
     /// # Errors
     /// [`OperatorRefusal`]: a bad or taken name, or a disk that does not play along.
@@ -108,36 +146,112 @@ impl<S: Store> Router<S> {
         name: String,
         exports: Vec<ExportRule>,
         root: RootDirectory,
+        wanted: &[ApplianceId],
     ) -> Result<VolumeId, OperatorRefusal> {
-        let create = FleetCommand::CreateVolume { name: name.clone(), exports, root };
+        let members = self.placed(wanted).await?;
+        let create = FleetCommand::CreateVolumeOn { name, exports, root, members };
         let volume = match self.enter_fleet(create).await?? {
             FleetAnswer::Volume(volume) => volume,
-            FleetAnswer::Done => return Err(Refusal::Fault.into()),
+            FleetAnswer::Done | FleetAnswer::Up { .. } => return Err(Refusal::Fault.into()),
         };
-        let info = self.info(&name)?;
-        let router = self.clone();
-        let opened = tokio::task::spawn_blocking(move || router.open_volume(&info)).await;
-        opened.map_err(|_| Refusal::Fault)??;
+        self.open_held(volume).await?;
+        if !self.lease.is_for_ever() {
+            self.wait_for_root(volume).await?;
+        }
         Ok(volume)
     }
 
-    /// Forgets a volume and deletes its data. Not to be undone.
+    /// Who shall hold a new volume: those that were named, or whom placement finds.
+    async fn placed(&self, wanted: &[ApplianceId]) -> Result<Vec<ApplianceId>, OperatorRefusal> {
+        if !wanted.is_empty() {
+            return Ok(wanted.to_vec());
+        }
+        if self.lease.is_for_ever() {
+            return Ok(vec![self.parts.appliance]);
+        }
+        let fleet = self.fleet_now();
+        let candidates = self.candidates(&fleet).await;
+        let wanted = Wanted { copies: VOLUME_MEMBERS_MAX, bytes: 0 };
+        let placement = place(&candidates, &[], wanted);
+        match placement.members.is_empty() {
+            true => Err(OperatorRefusal::NoPlace),
+            false => Ok(placement.members),
+        }
+    }
+
+    /// Waits until somebody has made the new volume's root directory.
+    async fn wait_for_root(&self, volume: VolumeId) -> Result<(), OperatorRefusal> {
+        let ask =
+            Ask { volume, identity: Identity::root(), key: None, read_only: false, view: None };
+        let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
+        while self.attributes(&ask, ObjectId::ROOT).await.is_err() {
+            self.wait_for_motion(patience).await?;
+        }
+        Ok(())
+    }
+
+    /// Says who shall hold a volume from now on; its files follow. Of the present members one must
+    /// stay: the others copy from it.
     ///
     /// # Errors
-    /// If there is none of that name, or its files can't be deleted.
-    pub async fn delete_volume(self: &Arc<Self>, name: &str) -> Result<(), OperatorRefusal> {
+    /// If there is none of that name, or these can't hold it.
+    pub async fn set_volume_members(
+        &self,
+        name: &str,
+        members: Vec<ApplianceId>,
+    ) -> Result<(), OperatorRefusal> {
         let volume = self.info(name)?.id;
-        self.enter_fleet(FleetCommand::DeleteVolume { volume }).await??;
-        let local = self.locals.write().remove(&volume);
-        self.parts.log.remove_group(volume.into());
-        self.parts.machines.volumes.write().remove(&volume);
+        self.enter_fleet(FleetCommand::SetVolumeMembers { volume, members }).await??;
+        Ok(())
+    }
+
+    /// Takes a volume out of the directory; its data is kept until it is purged, which happens of
+    /// itself after [`crate::DELETED_KEPT`].
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub async fn delete_volume(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<DeletedVolume, OperatorRefusal> {
+        let info = self.info(name)?;
+        let (volume, at) = (info.id, self.parts.clock.wall());
+        self.enter_fleet(FleetCommand::DeleteVolumeAt { volume, now: at }).await??;
+        self.close_volume(volume).await;
+        Ok(DeletedVolume { info, at })
+    }
+
+    /// Brings a deleted volume back, under a name of its own.
+    ///
+    /// # Errors
+    /// If none of that number was deleted, or the name is taken.
+    pub async fn undelete_volume(
+        self: &Arc<Self>,
+        volume: VolumeId,
+        name: String,
+    ) -> Result<(), OperatorRefusal> {
+        self.enter_fleet(FleetCommand::UndeleteVolume { volume, name }).await??;
+        self.open_held(volume).await
+    }
+
+    /// Deletes the data of a deleted volume, for good.
+    ///
+    /// # Errors
+    /// If none of that number was deleted.
+    pub async fn purge_volume(self: &Arc<Self>, volume: VolumeId) -> Result<(), OperatorRefusal> {
+        self.enter_fleet(FleetCommand::PurgeVolume { volume }).await??;
+        self.discard_purged().await;
+        Ok(())
+    }
+
+    async fn open_held(self: &Arc<Self>, volume: VolumeId) -> Result<(), OperatorRefusal> {
+        if !self.lease.is_for_ever() {
+            self.hold_volumes().await;
+            return Ok(());
+        }
         let router = self.clone();
-        let deleted = tokio::task::spawn_blocking(move || {
-            // Requests under way still hold the volume; its files go when the last one is done.
-            wait_for_last(local);
-            router.parts.factory.delete(volume)
-        });
-        Ok(deleted.await.map_err(|_| Refusal::Fault)??)
+        let opened = tokio::task::spawn_blocking(move || router.open_volume(volume)).await;
+        Ok(opened.map_err(|_| Refusal::Fault)??)
     }
 
     /// Sets who may mount a volume.
@@ -198,8 +312,8 @@ impl<S: Store> Router<S> {
         Ok(checked.map_err(|_| Refusal::Fault)??)
     }
 
-    fn info(&self, name: &str) -> Result<VolumeInfo, OperatorRefusal> {
-        let fleet = self.fleet();
+    pub(crate) fn info(&self, name: &str) -> Result<VolumeInfo, OperatorRefusal> {
+        let fleet = self.fleet_now();
         let info = fleet.volumes().iter().find(|info| info.name == name);
         info.cloned().ok_or_else(|| OperatorRefusal::NoVolume(name.to_owned()))
     }
@@ -213,7 +327,7 @@ impl<S: Store> Router<S> {
     }
 }
 
-fn check<S: Store>(local: &Local<S>, appliance: ApplianceId) -> Result<CheckReport, Refusal> {
+fn check<S: Imaging>(local: &Local<S>, appliance: ApplianceId) -> Result<CheckReport, Refusal> {
     let catalog = local.catalog.check().map_err(crate::local::faulted)?;
     let mut on_disk = std::collections::HashSet::new();
     let listed = local.objects.each_backing_file(&mut |object| {
@@ -224,13 +338,23 @@ fn check<S: Store>(local: &Local<S>, appliance: ApplianceId) -> Result<CheckRepo
         Refusal::Fault
     })?;
     let orphans = crate::housekeeping::unknown_files(local, appliance)?;
-    let with_data = local.catalog.objects_with_data().map_err(crate::local::faulted)?;
-    let missing = with_data.into_iter().filter(|object| !on_disk.contains(object)).collect();
+    let mut missing = Vec::new();
+    for object in local.catalog.objects_with_data().map_err(crate::local::faulted)? {
+        // What came here since the list was made has its file by now.
+        if !on_disk.contains(&object) && !local.objects.has_backing_file(object) {
+            let inode = local.catalog.inode(object).map_err(crate::local::faulted)?;
+            let record = inode.as_ref().and_then(|inode| inode.record());
+            let ours = |record: &ObjectRecord| {
+                record.replicas.contains(&appliance) && !record.stale.contains(&appliance)
+            };
+            missing.extend(record.is_some_and(ours).then_some(object));
+        }
+    }
     Ok(CheckReport { catalog, orphans, missing })
 }
 
 /// Waits until nobody else holds the volume.
-fn wait_for_last<S>(local: Option<Arc<Local<S>>>) {
+pub(crate) fn wait_for_last<S>(local: Option<Arc<Local<S>>>) {
     let Some(mut local) = local else { return };
     while let Err(still_held) = Arc::try_unwrap(local).map(drop) {
         local = still_held;

@@ -1,23 +1,39 @@
 //! One appliance's router: what it is made of, how it starts and stops.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use catalog::{Answer, Catalog, CatalogFault, Command, Envelope, Store, encode_fleet_command};
-use consensus::{Handle, OpenFault};
+use async_trait::async_trait;
+use catalog::{Catalog, CatalogFault, Command, Envelope, Imaging, encode_fleet_command};
+use consensus::{GroupView, Handle, OpenFault};
 use extents::{Objects, Sink, Space};
-use model::{
-    ApplianceId, Clock, Entropy, GroupId, Refusal, Reign, View, VolumeId, VolumeInfo, WriteVerifier,
+use mesh::{Mesh, Peer};
+use model::{ApplianceId, Clock, Entropy, GroupId, Refusal, Reign, VolumeId, WriteVerifier};
+use ownership::lease::Holding;
+use ownership::{
+    Fleet, FleetAnswer, FleetCommand, FleetRefusal, Labels, Member, Secret, write_verifier,
 };
-use ownership::{FleetAnswer, FleetCommand, FleetRefusal, Secret, write_verifier};
 use parking_lot::RwLock;
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::duplicates::Duplicates;
+use crate::following::follow;
+use crate::gates::Gates;
+use crate::heat::{Uses, follow_heat};
+use crate::installing::UnderWay;
+use crate::joining::{Certifier, NoCertificates};
 use crate::local::{DataAnswer, Local, News, Setters};
-use crate::machines::Machines;
+use crate::machines::{Machine, Machines};
+use crate::outbox::MeshSlot;
+use crate::parked::Parked;
+use crate::pulse::{Pulse, PulseEvent, PulseHandle};
+use crate::standing::{Hints, Lease, nanos};
+use crate::transfers::Transfers;
 
 /// What a router is made of.
 pub struct Components<S> {
@@ -25,6 +41,8 @@ pub struct Components<S> {
     pub appliance: ApplianceId,
     /// What people call it.
     pub name: String,
+    /// Its way to other appliances, and theirs to it.
+    pub reach: Reach,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -37,6 +55,34 @@ pub struct Components<S> {
     pub space: Arc<Space>,
     /// Opens and deletes what a volume keeps on disk.
     pub factory: Arc<dyn VolumeFactory<S>>,
+}
+
+/// An appliance's way to others, and theirs to it.
+#[derive(Clone)]
+pub struct Reach {
+    /// Where others reach it; none for a lone one.
+    pub addresses: Vec<SocketAddr>,
+    /// What it says of itself, for placement.
+    pub labels: Labels,
+    /// The way to others, once there is one.
+    pub mesh: Arc<MeshSlot>,
+    /// Whom it was told of when it joined: until it has the fleet's state.
+    pub introduced: Vec<(ApplianceId, Vec<SocketAddr>)>,
+    /// Issues certificates of the fleet.
+    pub certifier: Arc<dyn Certifier>,
+}
+
+impl Default for Reach {
+    /// Of an appliance that stays alone.
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            labels: Labels::default(),
+            mesh: Arc::default(),
+            introduced: Vec::new(),
+            certifier: Arc::new(NoCertificates),
+        }
+    }
 }
 
 /// What a volume keeps on disk, opened.
@@ -54,6 +100,25 @@ pub trait VolumeFactory<S>: Send + Sync {
     /// # Errors
     /// [`StartFault`] says what is in the way.
     fn open(&self, volume: VolumeId, sink: Arc<dyn Sink>) -> Result<OpenedVolume<S>, StartFault>;
+
+    /// An empty store beside the volume's own, for an image of another appliance's.
+    ///
+    /// # Errors
+    /// [`StartFault`] says what is in the way.
+    fn fresh(&self, volume: VolumeId) -> Result<S, StartFault>;
+
+    /// Puts what [`Self::fresh`] gave in the place of the volume's store, durably. Nobody uses
+    /// either.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn swap(&self, volume: VolumeId) -> std::io::Result<()>;
+
+    /// The volumes that something is kept of.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn list(&self) -> std::io::Result<Vec<VolumeId>>;
 
     /// Deletes a volume's store and backing files; nobody uses them any more.
     ///
@@ -98,136 +163,350 @@ pub enum StartFault {
 /// One appliance's router.
 pub struct Router<S> {
     pub(crate) parts: Components<S>,
-    pub(crate) view: View,
-    pub(crate) secret: Secret,
     pub(crate) locals: RwLock<HashMap<VolumeId, Arc<Local<S>>>>,
+    /// How long this appliance may act.
+    pub(crate) lease: Lease,
+    /// The view in which this run of the appliance came up; 0 before.
+    pub(crate) up_view: AtomicU64,
+    /// When it did, in nanoseconds since boot.
+    pub(crate) up_at_nanos: AtomicU64,
+    /// The newest view that an answer to a beat has told of.
+    pub(crate) heard_view: AtomicU64,
+    /// Whether beats were answered since a second member was announced.
+    pub(crate) accompanied: AtomicBool,
+    /// How many appliances are being admitted.
+    pub(crate) admitting: AtomicUsize,
+    /// Held while volumes are opened or closed as the fleet wants it.
+    pub(crate) holding: tokio::sync::Mutex<()>,
+    pub(crate) pulse: PulseHandle,
+    pub(crate) hints: Hints,
+    pub(crate) parked: Parked,
+    /// Calls that were sent to another appliance.
+    pub(crate) forwards: AtomicU64,
+    pub(crate) transfers: Transfers,
+    pub(crate) installing: UnderWay,
+    pub(crate) uses: Uses,
+    fleet_raft: Arc<GroupView>,
+    clients: RwLock<Option<Arc<dyn Clients>>>,
 }
 
-impl<S: Store> Router<S> {
-    /// Opens the fleet's group and every volume, in a new view. Blocks until all that was ever
-    /// acknowledged is applied; call it from where blocking is allowed, inside a tokio runtime.
-    ///
-    /// `clean` says whether the last run ended with everything durable.
+/// The client connections of this appliance's doors.
+#[async_trait]
+pub trait Clients: Send + Sync {
+    /// Closes every one of them, unread requests and all.
+    async fn close_all(&self);
+}
+
+/// How a volume's Raft group stands when the volume is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// To be opened.
+    Closed,
+    /// Open, and told of the image by whoever installed it.
+    Waiting,
+}
+
+/// How the last run of an appliance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With everything durable.
+    Clean,
+    /// Not so: unstable data may be lost.
+    Unclean,
+}
+
+impl<S: Imaging> Router<S> {
+    /// Opens the fleet's group. A fleet of one also opens every volume, in a new view, and serves;
+    /// others do so once they have a mesh and [`Self::begin`] was called. Blocks until all that was
+    /// ever acknowledged is applied; call it from where that is allowed, inside a tokio runtime.
     ///
     /// # Errors
     /// [`StartFault`]: do not serve.
-    pub fn start(parts: Components<S>, clean: bool) -> Result<Arc<Self>, StartFault> {
+    pub fn start(parts: Components<S>, how: Start) -> Result<Arc<Self>, StartFault> {
         let applied = group_applied(parts.machines.fleet.applied());
-        let opening = parts.log.open_group(GroupId::FLEET, applied);
+        let alone = applied.membership.is_alone(parts.appliance);
+        let opening = match parts.machines.fleet.applied().installed {
+            true => parts.log.open_installed(GroupId::FLEET, applied),
+            false => parts.log.open_group(GroupId::FLEET, applied),
+        };
         opening
             .wait()
             .map_err(|reason| StartFault::Group { group: "the fleet's group".into(), reason })?;
-        let up =
-            || FleetCommand::Up { appliance: parts.appliance, name: parts.name.clone(), clean };
-        match enter_fleet_blocking(&parts, up()) {
-            Err(StartFault::Fleet(FleetRefusal::UnknownAppliance(appliance))) => {
-                found(&parts, appliance)?;
-                enter_fleet_blocking(&parts, up())?;
-            }
-            other => {
-                other?;
-            }
+        let fleet_raft = parts.log.watch(GroupId::FLEET);
+        let (pulse, beats) = PulseHandle::new();
+        let news = parts.machines.news();
+        let uses = Uses::new(parts.appliance);
+        let router = Arc::new(Self {
+            parts,
+            locals: RwLock::default(),
+            lease: Lease::none(),
+            up_view: AtomicU64::new(0),
+            up_at_nanos: AtomicU64::new(0),
+            heard_view: AtomicU64::new(0),
+            holding: tokio::sync::Mutex::default(),
+            accompanied: AtomicBool::new(false),
+            admitting: AtomicUsize::new(0),
+            pulse,
+            hints: Hints::default(),
+            parked: Parked::default(),
+            forwards: AtomicU64::new(0),
+            transfers: Transfers::default(),
+            installing: UnderWay::default(),
+            uses,
+            fleet_raft,
+            clients: RwLock::new(None),
+        });
+        if alone && router.fleet_now().members().len() <= 1 {
+            router.start_alone(how)?;
         }
-        let fleet = parts.machines.fleet.fleet();
-        let secret = fleet.secret().ok_or(StartFault::Foreign(parts.appliance))?;
-        let router =
-            Arc::new(Self { view: fleet.view(), secret, parts, locals: RwLock::default() });
-        for info in fleet.volumes() {
-            router.open_volume(info)?;
+        tokio::spawn(Pulse::new(&router).run(beats));
+        if let Some(news) = news {
+            tokio::spawn(follow(Arc::downgrade(&router), news));
         }
+        router.pulse.tell(PulseEvent::Fleet);
+        router.pulse.tell(PulseEvent::Role);
+        tokio::spawn(follow_heat(Arc::downgrade(&router)));
         router.spawn_housekeeping();
         Ok(router)
     }
 
-    /// The secret that seals file handles.
-    pub fn secret(&self) -> &[u8; 32] {
-        &self.secret.0
+    /// A fleet of one: founds itself at its first start, comes up, opens its volumes.
+    fn start_alone(self: &Arc<Self>, how: Start) -> Result<(), StartFault> {
+        let up = || self.up_command(how);
+        let came_up = match enter_fleet_blocking(&self.parts, up()) {
+            Err(StartFault::Fleet(FleetRefusal::UnknownAppliance(appliance))) => {
+                found(&self.parts, appliance)?;
+                enter_fleet_blocking(&self.parts, up())?
+            }
+            other => other?,
+        };
+        self.parts
+            .machines
+            .fleet
+            .fleet()
+            .secret()
+            .ok_or(StartFault::Foreign(self.parts.appliance))?;
+        self.came_up(came_up);
+        self.lease.set(Holding::ForEver);
+        let fleet = self.fleet_now();
+        for volume in fleet.volumes().iter().map(|info| info.id) {
+            self.open_volume(volume)?;
+        }
+        Ok(())
     }
 
-    /// Opens one volume: its catalog with all that was acknowledged, this appliance's reign, its
-    /// backing files. Blocks.
-    pub(crate) fn open_volume(self: &Arc<Self>, info: &VolumeInfo) -> Result<(), StartFault> {
-        let (news, faults) = News::new(info.id);
-        let opened = self.parts.factory.open(info.id, news.clone())?;
-        let catalog = Arc::new(Catalog::open(opened.store, &[self.parts.appliance])?);
-        self.parts.machines.volumes.write().insert(info.id, catalog.clone());
-        let opening = self.parts.log.open_group(info.id.into(), group_applied(catalog.applied()));
-        opening.wait().map_err(|reason| StartFault::Group {
-            group: format!("volume {:?}", info.name),
-            reason,
-        })?;
+    /// Comes up in a fleet of several: registers, waiting for a quorum as long as it takes, and
+    /// opens what is to be held here.
+    pub async fn begin(self: &Arc<Self>, how: Start) {
+        if !self.lease.is_for_ever() {
+            self.hold_volumes().await;
+            self.register(how).await;
+        }
+    }
+
+    /// Enters this run of the appliance into the fleet's state, however long that takes.
+    pub(crate) async fn register(self: &Arc<Self>, how: Start) {
+        loop {
+            match self.enter_fleet(self.up_command(how)).await {
+                Ok(Ok(answer)) => {
+                    self.came_up(answer);
+                    return;
+                }
+                Ok(Err(refusal)) => {
+                    tracing::error!(%refusal, "the fleet does not take this appliance back");
+                }
+                Err(refusal) => {
+                    tracing::info!(%refusal, "waiting for the fleet");
+                }
+            }
+            tokio::time::sleep(REGISTER_AGAIN_AFTER).await;
+        }
+    }
+
+    fn up_command(&self, how: Start) -> FleetCommand {
+        FleetCommand::UpAt {
+            appliance: self.parts.appliance,
+            name: self.parts.name.clone(),
+            addresses: self.parts.reach.addresses.clone(),
+            labels: self.parts.reach.labels.clone(),
+            clean: how == Start::Clean,
+        }
+    }
+
+    fn came_up(&self, answer: FleetAnswer) {
+        if let FleetAnswer::Up { incarnation, view } = answer {
+            let now = nanos(self.parts.clock.since_boot());
+            self.up_at_nanos.store(now, Ordering::Release);
+            self.up_view.store(view.get(), Ordering::Release);
+            self.pulse.tell(PulseEvent::Up(incarnation));
+            self.parts.machines.moved();
+        }
+    }
+
+    /// Opens one volume: its catalog with all that was acknowledged, its backing files. A fleet of
+    /// one also enters its reign. Blocks.
+    pub(crate) fn open_volume(self: &Arc<Self>, volume: VolumeId) -> Result<(), StartFault> {
+        self.open_volume_as(volume, Group::Closed).map(drop)
+    }
+
+    /// Opens a volume whose group is open already and waits for the image that was put in place.
+    pub(crate) fn open_installed_volume(
+        self: &Arc<Self>,
+        volume: VolumeId,
+    ) -> Result<catalog::Applied, StartFault> {
+        self.open_volume_as(volume, Group::Waiting)
+    }
+
+    fn open_volume_as(
+        self: &Arc<Self>,
+        volume: VolumeId,
+        group: Group,
+    ) -> Result<catalog::Applied, StartFault> {
+        let fleet = self.fleet_now();
+        let (news, faults) = News::new(volume);
+        let opened = self.parts.factory.open(volume, news.clone())?;
+        let catalog = Arc::new(Catalog::open(opened.store, fleet.founders(volume))?);
+        let objects = Arc::new(opened.objects);
+        let applied = catalog.applied();
+        let machine = Arc::new(Machine {
+            catalog: catalog.clone(),
+            objects: objects.clone(),
+            applied: watch::Sender::new(applied.index),
+        });
+        self.parts.machines.volumes.write().insert(volume, machine.clone());
+        let alone = applied.membership.is_alone(self.parts.appliance);
+        if group == Group::Closed {
+            let log = &self.parts.log;
+            let opening = match applied.installed {
+                true => log.open_installed(volume.into(), group_applied(applied.clone())),
+                false => log.open_group(volume.into(), group_applied(applied.clone())),
+            };
+            opening.wait().map_err(|reason| StartFault::Group {
+                group: format!("volume {volume}"),
+                reason,
+            })?;
+        }
         let local = Arc::new(Local {
-            id: info.id,
+            id: volume,
+            appliance: self.parts.appliance,
             catalog,
-            objects: Arc::new(opened.objects),
-            view: self.view,
+            objects,
+            machine,
+            raft: self.parts.log.watch(volume.into()),
+            reign: AtomicU64::new(0),
+            reigning: tokio::sync::Mutex::default(),
+            gates: Gates::default(),
             news,
             setters: Setters::default(),
             name_calls: Duplicates::running_only(),
             data_calls: Duplicates::with_answers(DataAnswer::is_final),
             removed: Notify::new(),
         });
-        let reign = Command::Reign { appliance: self.parts.appliance, view: self.view };
-        self.enter_blocking(&local, reign)?;
-        if local.catalog.objects() == 0 {
-            let root = Command::MakeRoot { root: info.root, now: self.parts.clock.wall() };
-            self.enter_blocking(&local, root)?;
+        if alone && self.lease.is_for_ever() {
+            self.reign_alone(&local)?;
         }
         self.tend_volume(&local, faults);
-        self.locals.write().insert(info.id, local);
+        if !self.lease.is_for_ever() {
+            let (router, local) = (self.clone(), local.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(LEFT_COPIES_AFTER).await;
+                router.drop_left_copies(&local).await;
+            });
+        }
+        self.locals.write().insert(volume, local);
+        self.parts.machines.moved();
+        Ok(applied)
+    }
+
+    fn reign_alone(&self, local: &Local<S>) -> Result<(), StartFault> {
+        let view = self.fleet_now().view();
+        let reign = Command::Reign { appliance: self.parts.appliance, view };
+        self.enter_blocking(local, reign)?;
+        local.reign.store(view.get(), Ordering::Release);
+        if local.catalog.objects() == 0 {
+            self.enter_blocking(local, self.root_of(local.id))?;
+        }
         Ok(())
     }
 
-    /// Enters a command into a volume's group and waits until it is applied.
-    ///
-    /// # Errors
-    /// What apply refused it with, or `Busy` and `Fault` of the log.
-    pub(crate) async fn enter(&self, local: &Local<S>, command: Command) -> Answer {
-        let (ticket, answer) = self.parts.machines.waiters.for_volume();
-        self.propose(local, ticket, command)?;
-        answer.await.unwrap_or(Err(Refusal::Fault))
-    }
-
-    /// Proposes a command that nobody waits for.
-    pub(crate) fn enter_unawaited(&self, local: &Local<S>, command: Command) {
-        let (ticket, _) = self.parts.machines.waiters.for_volume();
-        if let Err(refusal) = self.propose(local, ticket, command) {
-            tracing::debug!(volume = %local.id, %refusal, "an unawaited entry was not taken");
-        }
+    /// What makes a new volume's root directory.
+    pub(crate) fn root_of(&self, volume: VolumeId) -> Command {
+        let table = self.parts.machines.table.read();
+        let root = table.iter().find(|info| info.id == volume).map(|info| info.root);
+        Command::MakeRoot { root: root.unwrap_or_default(), now: self.parts.clock.wall() }
     }
 
     fn enter_blocking(&self, local: &Local<S>, command: Command) -> Result<(), StartFault> {
         let (ticket, answer) = self.parts.machines.waiters.for_volume();
-        self.propose(local, ticket, command).map_err(StartFault::Refused)?;
+        let reign = Reign { view: self.fleet_now().view(), ..Reign::default() };
+        let data = Envelope { reign, command }.encode();
+        self.parts.log.propose(local.id.into(), ticket, data).map_err(StartFault::Refused)?;
         let answer = answer.blocking_recv().unwrap_or(Err(Refusal::Fault));
+        let (answer, _) = answer.map_err(StartFault::Refused)?;
         answer.map(drop).map_err(StartFault::Refused)
     }
+}
 
-    fn propose(
-        &self,
-        local: &Local<S>,
-        ticket: consensus::Ticket,
-        command: Command,
-    ) -> Result<(), Refusal> {
-        // A lone appliance never hands over: every record's epoch is the first.
-        let reign = Reign { view: local.view, ..Reign::default() };
-        let data = Envelope { reign, command }.encode();
-        self.parts.log.propose(local.id.into(), ticket, data).inspect_err(|refusal| {
-            self.parts.machines.waiters.refuse(ticket, *refusal);
-        })
+impl<S: Imaging> Router<S> {
+    /// The secret that seals file handles; nothing before the fleet's state is known here.
+    pub fn secret(&self) -> Option<[u8; 32]> {
+        self.fleet_now().secret().map(|secret| secret.0)
     }
 
-    /// Enters a command into the fleet's group and waits until it is applied.
-    ///
-    /// # Errors
-    /// The outer one is the log's, the inner one the fleet's.
-    pub(crate) async fn enter_fleet(
-        &self,
-        command: FleetCommand,
-    ) -> Result<Result<FleetAnswer, FleetRefusal>, Refusal> {
-        let (ticket, answer) = self.parts.machines.waiters.for_fleet();
-        self.parts.log.propose(GroupId::FLEET, ticket, encode_fleet_command(&command))?;
-        answer.await.unwrap_or(Err(Refusal::Fault))
+    /// The way to the other appliances; from now on this one answers them, too.
+    pub fn attach_mesh(&self, mesh: Arc<dyn Mesh>) {
+        self.parts.reach.mesh.set(mesh);
+        self.set_peers();
+        self.parts.machines.moved();
+    }
+
+    /// The doors' connections, to be closed when the lease lapses.
+    pub fn attach_clients(&self, clients: Arc<dyn Clients>) {
+        *self.clients.write() = Some(clients);
+    }
+
+    pub(crate) fn mesh(&self) -> Option<Arc<dyn Mesh>> {
+        self.parts.reach.mesh.get()
+    }
+
+    /// Tells the mesh whom there is to talk to.
+    pub(crate) fn set_peers(&self) {
+        let Some(mesh) = self.mesh() else { return };
+        let (fleet, me) = (self.fleet_now(), self.parts.appliance);
+        let peers = match fleet.member(me) {
+            Some(_) => {
+                let others = fleet.members().iter().filter(|member| member.id != me);
+                let peer =
+                    |member: &Member| Peer { id: member.id, addresses: member.addresses.clone() };
+                others.map(peer).collect()
+            }
+            None => {
+                let introduced = self.parts.reach.introduced.iter();
+                let peer = |(id, addresses): &(ApplianceId, Vec<SocketAddr>)| Peer {
+                    id: *id,
+                    addresses: addresses.clone(),
+                };
+                introduced.map(peer).collect()
+            }
+        };
+        mesh.set_peers(peers);
+    }
+
+    pub(crate) async fn close_clients(&self) {
+        let clients = self.clients.read().clone();
+        if let Some(clients) = clients {
+            clients.close_all().await;
+        }
+    }
+
+    /// The fleet as of now.
+    pub fn fleet_now(&self) -> Arc<Fleet> {
+        self.parts.machines.fleet_now.read().clone()
+    }
+
+    /// The fleet's group as it stands here.
+    pub(crate) fn fleet_raft(&self) -> &GroupView {
+        &self.fleet_raft
     }
 
     /// An open volume.
@@ -245,9 +524,9 @@ impl<S: Store> Router<S> {
         write_verifier(volume, loss_count.unwrap_or_default())
     }
 
-    /// Makes everything durable and ends the log. Doors are closed already. `true` if nothing
-    /// uncommitted is left: the next start may call itself clean.
-    pub async fn stop(&self) -> bool {
+    /// Makes everything durable and ends the log. Doors are closed already. `Clean` if nothing
+    /// uncommitted is left: the next start may call itself so.
+    pub async fn stop(&self) -> Start {
         let locals: Vec<_> = self.locals.read().values().cloned().collect();
         let mut clean = true;
         for local in &locals {
@@ -256,18 +535,21 @@ impl<S: Store> Router<S> {
                 clean = false;
             }
         }
+        if let Some(mesh) = self.mesh() {
+            mesh.close().await;
+        }
         let log = self.parts.log.clone();
         let stopped = tokio::task::spawn_blocking(move || log.stop()).await;
         for local in locals {
             let checkpoint = tokio::task::spawn_blocking(move || local.catalog.checkpoint()).await;
             clean &= matches!(checkpoint, Ok(Ok(_)));
         }
-        clean && stopped.is_ok()
+        if clean && stopped.is_ok() { Start::Clean } else { Start::Unclean }
     }
 }
 
 /// Makes a fleet of one, if this root has none yet.
-fn found<S: Store>(parts: &Components<S>, appliance: ApplianceId) -> Result<(), StartFault> {
+fn found<S: Imaging>(parts: &Components<S>, appliance: ApplianceId) -> Result<(), StartFault> {
     let mut secret = [0; 32];
     parts.entropy.fill(&mut secret);
     let (name, secret) = (parts.name.clone(), Secret(secret));
@@ -278,7 +560,7 @@ fn found<S: Store>(parts: &Components<S>, appliance: ApplianceId) -> Result<(), 
     }
 }
 
-fn enter_fleet_blocking<S: Store>(
+fn enter_fleet_blocking<S: Imaging>(
     parts: &Components<S>,
     command: FleetCommand,
 ) -> Result<FleetAnswer, StartFault> {
@@ -286,13 +568,19 @@ fn enter_fleet_blocking<S: Store>(
     let data = encode_fleet_command(&command);
     parts.log.propose(GroupId::FLEET, ticket, data).map_err(StartFault::Refused)?;
     let outcome = answer.blocking_recv().unwrap_or(Err(Refusal::Fault));
-    Ok(outcome.map_err(StartFault::Refused)??)
+    let (answer, _) = outcome.map_err(StartFault::Refused)?;
+    Ok(answer?)
 }
 
-fn group_applied(applied: catalog::Applied) -> consensus::Applied {
-    let voters = applied.membership.voters;
-    consensus::Applied { index: applied.index, term: applied.term, voters }
+pub(crate) fn group_applied(applied: catalog::Applied) -> consensus::Applied {
+    let catalog::Applied { index, term, membership, .. } = applied;
+    consensus::Applied { index, term, membership }
 }
 
 /// Where a volume's faults come.
 pub(crate) type Faults = mpsc::UnboundedReceiver<model::ObjectId>;
+
+/// A start has more urgent things to do first.
+const LEFT_COPIES_AFTER: Duration = Duration::from_secs(10);
+/// A fleet without a quorum is asked again so often.
+const REGISTER_AGAIN_AFTER: Duration = Duration::from_millis(500);

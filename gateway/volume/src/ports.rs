@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{
     Attributes, Change, Cookie, Identity, Name, ObjectId, RequestKey, SetAttributes, Span,
-    Stability, Timestamp, VolumeId, VolumeInfo, Wcc, WriteVerifier, Written,
+    Stability, Timestamp, View, VolumeId, VolumeInfo, Wcc, WriteVerifier, Written,
 };
+use serde::{Deserialize, Serialize};
 
 /// For whom and where something is asked: travels with a forwarded request.
 #[derive(Clone, Debug)]
@@ -21,10 +22,12 @@ pub struct Ask {
     pub key: Option<RequestKey>,
     /// The export's verdict: changes are refused.
     pub read_only: bool,
+    /// Under which view another appliance sent it on; none if the client is this appliance's own.
+    pub view: Option<View>,
 }
 
 /// A refusal, with the attributes an error reply may carry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// Of the object asked about.
     pub object: Wcc,
@@ -35,7 +38,7 @@ pub struct Attached {
 }
 
 /// What was not done, why, and what is known of the objects all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// Why.
     pub refusal: model::Refusal,
@@ -50,7 +53,7 @@ impl From<model::Refusal> for Refused {
 }
 
 /// LOOKUP's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// What the name leads to.
     pub object: ObjectId,
@@ -61,7 +64,7 @@ pub struct Found {
 }
 
 /// One entry of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// What it leads to.
     pub object: ObjectId,
@@ -74,7 +77,7 @@ pub struct Entry {
 }
 
 /// A run of a directory's entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// The directory's attributes.
     pub dir: Attributes,
@@ -85,7 +88,7 @@ pub struct Listing {
 }
 
 /// What a change of names or attributes did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// The object made, taken, linked or changed.
     pub object: Option<ObjectId>,
@@ -105,7 +108,7 @@ pub struct ReadData {
 }
 
 /// WRITE's answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wrote {
     /// How many bytes, and what was promised.
     pub written: Written,
@@ -114,7 +117,7 @@ pub struct Wrote {
 }
 
 /// COMMIT's answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// Of the moment after the bytes were durable.
     pub verifier: WriteVerifier,
@@ -123,7 +126,7 @@ pub struct Committed {
 }
 
 /// FSSTAT's answer (RFC 1813 section 3.3.18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpaceReport {
     /// Bytes in all.
     pub bytes_total: u64,
@@ -244,7 +247,7 @@ pub enum LookUpName<'a> {
 }
 
 /// Which part of a directory to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// After this entry.
     pub after: Cookie,

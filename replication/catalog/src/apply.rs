@@ -4,8 +4,8 @@
 //! one leaves no trace. Absent on purpose: what becomes visible when; that is the catalog's.
 
 use model::{
-    Asked, Changed, Cookie, Epoch, Index, Inode, InodeKind, Mark, Membership, ObjectId, Refusal,
-    RequestKey, Times,
+    ApplianceId, Asked, Changed, Cookie, Epoch, Index, Inode, InodeKind, Mark, Membership,
+    ObjectId, Refusal, RequestKey, Times, Timestamp,
 };
 
 use crate::command::{Answer, Command, Envelope, LogEntry};
@@ -14,7 +14,7 @@ use crate::keys;
 use crate::owners::{self, At};
 use crate::plan::{self, Stop};
 use crate::records::{JointRecord, ReplayRecord, encode};
-use crate::replay::Replay;
+use crate::replay::{Replay, ReplayClock};
 use crate::store::Store;
 use crate::txn::Txn;
 
@@ -22,14 +22,28 @@ use crate::txn::Txn;
 pub struct Run<'a, S> {
     txn: Txn<'a, S>,
     replay: &'a mut Replay,
+    clock_before: ReplayClock,
     joint: Option<JointRecord>,
+    owners_moved: bool,
     answers: Vec<(Index, Answer)>,
+    ctimes: Vec<(ObjectId, Timestamp)>,
+    pins: Vec<(ObjectId, Option<ApplianceId>)>,
 }
 
 impl<'a, S: Store> Run<'a, S> {
     /// Nothing done yet.
     pub fn new(txn: Txn<'a, S>, replay: &'a mut Replay) -> Self {
-        Self { txn, replay, joint: None, answers: Vec::new() }
+        let clock_before = replay.clock;
+        Self {
+            txn,
+            replay,
+            clock_before,
+            joint: None,
+            owners_moved: false,
+            answers: Vec::new(),
+            ctimes: Vec::new(),
+            pins: Vec::new(),
+        }
     }
 
     /// Carries out one more entry.
@@ -42,9 +56,27 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(())
     }
 
+    /// Whether an entry changed who owns something, or who may.
+    pub fn owners_moved(&self) -> bool {
+        self.owners_moved
+    }
+
+    /// The ctimes that clients' changes gave to objects, in their order.
+    pub fn take_ctimes(&mut self) -> Vec<(ObjectId, Timestamp)> {
+        std::mem::take(&mut self.ctimes)
+    }
+
+    /// Which files were pinned where, or freed, in their order.
+    pub fn take_pins(&mut self) -> Vec<(ObjectId, Option<ApplianceId>)> {
+        std::mem::take(&mut self.pins)
+    }
+
     /// What was changed, the joint part of the membership if that was among it, and an answer for
     /// each entry.
-    pub fn into_parts(self) -> (Txn<'a, S>, Option<JointRecord>, Vec<Answer>) {
+    pub fn into_parts(mut self) -> (Txn<'a, S>, Option<JointRecord>, Vec<Answer>) {
+        if self.replay.clock != self.clock_before {
+            self.txn.put(keys::REPLAY_CLOCK.to_vec(), encode(&self.replay.clock));
+        }
         let answers = self.answers.into_iter().map(|(_, answer)| answer).collect();
         (self.txn, self.joint, answers)
     }
@@ -65,6 +97,7 @@ impl<'a, S: Store> Run<'a, S> {
         let Envelope { reign, command } = Envelope::decode(entry)?;
         let outcome = match command {
             Command::Reign { appliance: _, view } => {
+                self.owners_moved = true;
                 self.txn.state.fence.reign(view).map(|()| None).map_err(Stop::from)
             }
             command => {
@@ -100,7 +133,8 @@ impl<'a, S: Store> Run<'a, S> {
             | Command::HasData(_)
             | Command::ClearStale { .. }
             | Command::Removed(_)
-            | Command::RemovedBy { .. } => return Ok(None),
+            | Command::RemovedBy { .. }
+            | Command::Pin { .. } => return Ok(None),
         };
         let inode = self.txn.inode(object)?;
         Ok(inode.as_ref().and_then(Inode::record).map(|record| record.epoch))
@@ -143,6 +177,7 @@ impl<'a, S: Store> Run<'a, S> {
                 plan::drop_privileges(&mut self.txn, object, now)?;
             }
             Command::MarkStale { object, appliance } => {
+                self.owners_moved = true;
                 owners::mark_stale(&mut self.txn, object, appliance)?;
             }
             Command::ClearStale { object, appliance } => {
@@ -163,11 +198,20 @@ impl<'a, S: Store> Run<'a, S> {
                 owners::add_replica(&mut self.txn, object, appliance)?;
             }
             Command::HandOver { object, to } => {
+                self.owners_moved = true;
                 owners::hand_over(&mut self.txn, At { object, epoch }, to)?;
             }
-            Command::Keep { object } => owners::keep(&mut self.txn, At { object, epoch })?,
+            Command::Keep { object } => {
+                self.owners_moved = true;
+                owners::keep(&mut self.txn, At { object, epoch })?;
+            }
             Command::DropReplica { object, appliance } => {
                 owners::drop_replica(&mut self.txn, At { object, epoch }, appliance)?;
+            }
+            Command::Pin { object, to } => {
+                self.owners_moved = true;
+                owners::pin(&mut self.txn, object, to)?;
+                self.pins.push((object, to));
             }
         }
         Ok(None)
@@ -193,17 +237,29 @@ impl<'a, S: Store> Run<'a, S> {
         {
             return answer.map_err(Stop::from);
         }
+        let inodes_set = self.txn.inodes_set();
         let answer: Answer = match plan::plan(&mut self.txn, asked) {
-            Ok(changed) => Ok(Some(Box::new(changed))),
+            Ok(changed) => {
+                if let Some(inode) = &changed.inode
+                    && self.txn.inodes_set() > inodes_set
+                {
+                    self.ctimes.push((changed.object, inode.times.ctime));
+                }
+                if let Some(removed) = changed.removed {
+                    self.pins.push((removed, None));
+                }
+                Ok(Some(Box::new(changed)))
+            }
             // Its proposer looks again and proposes again: not the call's answer.
             Err(Stop::Refusal(refusal @ Refusal::Conflict)) => return Err(refusal.into()),
             Err(Stop::Refusal(refusal)) => Err(refusal),
             Err(stop @ Stop::Fault(_)) => return Err(stop),
         };
         if let Some(key) = asked.key {
-            let record = ReplayRecord { digest: key.digest, at: asked.now, answer: answer.clone() };
+            let at = self.replay.clock.pass(asked.now);
+            let record = ReplayRecord { digest: key.digest, at, answer: answer.clone() };
             self.txn.put(keys::replay(key.client, index.get()), encode(&record));
-            for slot in self.replay.insert(key, index.get(), asked.now) {
+            for slot in self.replay.insert(key, index.get(), at) {
                 self.txn.delete(keys::replay(slot.client, slot.index));
             }
         }

@@ -3,11 +3,13 @@
 //! Readers see the state between two runs of entries, never the middle of one: a lock is held for
 //! the store's batch and for each read, for microseconds, and never while anything waits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{
-    ApplianceId, Asked, Changed, Cookie, Index, Inode, InodeKind, Membership, Name, ObjectId,
-    ObjectRecord, Refusal, RequestKey, Term, View,
+    ApplianceId, Asked, Changed, ClientAddress, Cookie, Index, Inode, InodeKind, Membership, Name,
+    ObjectId, ObjectRecord, Refusal, RequestKey, Term, Timestamp, View,
 };
 use ownership::Fence;
 use parking_lot::{Mutex, RwLock};
@@ -18,8 +20,8 @@ use crate::command::{Answer, LogEntry};
 use crate::fault::CatalogFault;
 use crate::keys::{self, Kind};
 use crate::plan::{self, Stop};
-use crate::records::{CookieRecord, JointRecord, ReplayRecord, State, decode};
-use crate::replay::Replay;
+use crate::records::{CookieRecord, JointRecord, ReplayRecord, State, decode, walk};
+use crate::replay::{Replay, ReplayClock};
 use crate::store::{Batch, Imaging, Scan, Store};
 use crate::txn::Txn;
 
@@ -30,6 +32,8 @@ pub struct Catalog<S> {
     visible: RwLock<Visible>,
     /// Held by whoever applies: one at a time.
     replay: Mutex<Replay>,
+    /// Whether an entry changed who owns something, or who may, since somebody asked.
+    owners_moved: AtomicBool,
 }
 
 /// Some of the files that an appliance has copies of.
@@ -47,11 +51,13 @@ struct Visible {
     /// The part of the membership that is there only while it changes.
     joint: JointRecord,
     installed: bool,
+    /// Where the operator wants files; there are few of them.
+    pins: BTreeMap<ObjectId, ApplianceId>,
 }
 
 impl Visible {
     fn applied(&self) -> Applied {
-        let Self { state, joint, installed } = self;
+        let Self { state, joint, installed, pins: _ } = self;
         Applied {
             index: state.applied,
             term: state.term,
@@ -144,9 +150,15 @@ impl<S: Store> Catalog<S> {
         };
         let installed = store.get(keys::INSTALLED)?.is_some();
         let replay = load_replay(&store)?;
+        let pins = load_pins(&store)?;
         let records = Records::new(store);
-        let visible = Visible { state, joint, installed };
-        Ok(Self { records, visible: RwLock::new(visible), replay: Mutex::new(replay) })
+        let visible = Visible { state, joint, installed, pins };
+        Ok(Self {
+            records,
+            visible: RwLock::new(visible),
+            replay: Mutex::new(replay),
+            owners_moved: AtomicBool::new(false),
+        })
     }
 
     /// How far the log was applied.
@@ -177,6 +189,16 @@ impl<S: Store> Catalog<S> {
         self.visible.read().state.fence.newest()
     }
 
+    /// Where the operator wants a file.
+    pub fn pin(&self, object: ObjectId) -> Option<ApplianceId> {
+        self.visible.read().pins.get(&object).copied()
+    }
+
+    /// All files that the operator wants somewhere, and where.
+    pub fn pins(&self) -> BTreeMap<ObjectId, ApplianceId> {
+        self.visible.read().pins.clone()
+    }
+
     /// How many objects there are.
     pub fn objects(&self) -> u64 {
         self.visible.read().state.objects
@@ -192,12 +214,27 @@ impl<S: Store> Catalog<S> {
     /// # Errors
     /// [`CatalogFault`]: nothing was applied, and nothing more may be.
     pub fn apply(&self, entries: &[LogEntry<'_>]) -> Result<Vec<Answer>, CatalogFault> {
+        self.apply_and_tell(entries, |_, _| {})
+    }
+
+    /// As [`apply`](Self::apply); `ctime_given` hears of the ctimes that clients' changes gave to
+    /// objects, once they are visible. A change that did nothing, or was done before, gives none.
+    ///
+    /// # Errors
+    /// [`CatalogFault`]: nothing was applied, and nothing more may be.
+    pub fn apply_and_tell(
+        &self,
+        entries: &[LogEntry<'_>],
+        mut ctime_given: impl FnMut(ObjectId, Timestamp),
+    ) -> Result<Vec<Answer>, CatalogFault> {
         let mut replay = self.replay.lock();
         let state = self.visible.read().state.clone();
         let mut run = Run::new(Txn::new(&self.records, state), &mut replay);
         for entry in entries {
             run.take(entry)?;
         }
+        let owners_moved = run.owners_moved();
+        let (ctimes, pins) = (run.take_ctimes(), run.take_pins());
         let (txn, joint, answers) = run.into_parts();
         let changes = txn.into_changes();
         let state = changes.state.clone();
@@ -207,7 +244,25 @@ impl<S: Store> Catalog<S> {
         if let Some(joint) = joint {
             visible.joint = joint;
         }
+        for (object, to) in pins {
+            match to {
+                Some(to) => visible.pins.insert(object, to),
+                None => visible.pins.remove(&object),
+            };
+        }
+        drop(visible);
+        if owners_moved {
+            self.owners_moved.store(true, Ordering::Release);
+        }
+        for (object, ctime) in ctimes {
+            ctime_given(object, ctime);
+        }
         Ok(answers)
+    }
+
+    /// Whether an entry changed who owns something, or who may, since the last call.
+    pub fn take_owners_moved(&self) -> bool {
+        self.owners_moved.load(Ordering::Acquire) && self.owners_moved.swap(false, Ordering::AcqRel)
     }
 
     /// What a change would do if it were applied now.
@@ -457,29 +512,33 @@ impl<S: Imaging> Catalog<S> {
     }
 }
 
-fn load_replay<S: Store>(store: &S) -> Result<Replay, CatalogFault> {
-    let mut records = Vec::new();
-    let mut broken = None;
-    let (from, to) = keys::all(Kind::Replay);
-    store.scan(&from, &to, &mut |key, value| match (
-        keys::parts_of_replay(key),
-        decode::<ReplayRecord>("answer", value),
-    ) {
-        (Some((client, index)), Ok(record)) => {
-            let key = RequestKey { client, digest: record.digest };
-            records.push((index, key, record.at));
-            Scan::Continue
-        }
-        (_, decoded) => {
-            broken = decoded.err();
-            Scan::Stop
-        }
+fn load_pins<S: Store>(store: &S) -> Result<BTreeMap<ObjectId, ApplianceId>, CatalogFault> {
+    let pins = walk(store, Kind::Pin, |key, value| {
+        Some((keys::object_of(key)?, decode::<ApplianceId>("pin", value)))
     })?;
-    if let Some(fault) = broken {
-        return Err(fault);
-    }
+    Ok(pins.into_iter().collect())
+}
+
+fn load_replay<S: Store>(store: &S) -> Result<Replay, CatalogFault> {
+    let stored = walk(store, Kind::Replay, |key, value| {
+        Some((keys::parts_of_replay(key)?, decode::<ReplayRecord>("answer", value)))
+    })?;
+    let record = |((client, index), record): ((ClientAddress, u64), ReplayRecord)| {
+        (index, RequestKey { client, digest: record.digest }, record.at)
+    };
+    let mut records: Vec<_> = stored.into_iter().map(record).collect();
     records.sort_unstable_by_key(|(index, ..)| *index);
+    let clock = match store.get(keys::REPLAY_CLOCK)? {
+        Some(value) => decode("replay clock", value.as_ref())?,
+        // Of before there was one: their stamps are of one wall clock.
+        None => records
+            .iter()
+            .map(|(.., at)| *at)
+            .max()
+            .map_or_else(ReplayClock::default, ReplayClock::starting_at),
+    };
     let mut replay = Replay::default();
+    replay.clock = clock;
     for (index, key, at) in records {
         replay.insert(key, index, at);
     }

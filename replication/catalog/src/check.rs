@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::catalog::Catalog;
 use crate::fault::CatalogFault;
 use crate::keys::{self, Kind};
-use crate::records::{CookieRecord, NameRecord, decode};
-use crate::store::{Scan, Store};
+use crate::records::{CookieRecord, NameRecord, decode, walk};
+use crate::store::Store;
 
 /// What a walk saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -69,20 +69,21 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`] if a record can't be read at all.
     pub fn check(&self) -> Result<Report, CatalogFault> {
         let mut report = Report::default();
-        let inodes = self.walk(Kind::Inode, |key, value| {
+        let inodes = walk(self.store(), Kind::Inode, |key, value| {
             Some((keys::object_of(key)?, decode::<Inode>("inode", value)))
         })?;
         let inodes: HashMap<ObjectId, Inode> = inodes.into_iter().collect();
-        let cookies = self.walk(Kind::Cookie, |key, value| {
+        let cookies = walk(self.store(), Kind::Cookie, |key, value| {
             Some((keys::parts_of_cookie(key)?, decode::<CookieRecord>("entry", value)))
         })?;
-        let names = self.walk(Kind::Name, |key, value| {
+        let names = walk(self.store(), Kind::Name, |key, value| {
             Some((keys::parts_of_name(key)?, decode::<NameRecord>("name", value)))
         })?;
         report.objects = inodes.len() as u64;
         report.names = names.len() as u64;
-        let removals =
-            self.walk(Kind::RemovalBy, |key, _| Some((keys::parts_of_removal(key)?, Ok(()))))?;
+        let removals = walk(self.store(), Kind::RemovalBy, |key, _| {
+            Some((keys::parts_of_removal(key)?, Ok(())))
+        })?;
         report.removals = removals.len() as u64;
         for ((appliance, object), ()) in removals {
             let record = inodes.get(&object).and_then(Inode::record);
@@ -96,33 +97,6 @@ impl<S: Store> Catalog<S> {
             check_inode(*object, inode, seen.get(object), &inodes, &mut report);
         }
         Ok(report)
-    }
-
-    /// Every record of one kind, decoded.
-    fn walk<K, V>(
-        &self,
-        kind: Kind,
-        decode: impl Fn(&[u8], &[u8]) -> Option<(K, Result<V, CatalogFault>)>,
-    ) -> Result<Vec<(K, V)>, CatalogFault> {
-        let mut all = Vec::new();
-        let mut fault = None;
-        let (from, to) = keys::all(kind);
-        self.store().scan(&from, &to, &mut |key, value| match decode(key, value) {
-            Some((key, Ok(value))) => {
-                all.push((key, value));
-                Scan::Continue
-            }
-            Some((_, Err(e))) => {
-                fault = Some(e);
-                Scan::Stop
-            }
-            None => {
-                let reason = format!("a key of {} bytes has no meaning", key.len());
-                fault = Some(CatalogFault::Record { what: "key", reason });
-                Scan::Stop
-            }
-        })?;
-        fault.map_or(Ok(all), Err)
     }
 }
 

@@ -87,6 +87,13 @@ pub enum Command {
         /// Of which objects.
         objects: Vec<ObjectId>,
     },
+    /// The operator wants a file at one appliance, or no longer at any one.
+    Pin {
+        /// Which file.
+        object: ObjectId,
+        /// Where.
+        to: Option<ApplianceId>,
+    },
 }
 
 /// A command with the reign its proposer acts under.

@@ -1,30 +1,50 @@
 //! The fleet group's state, kept in a store of its own: small, and written whole with each run of
 //! entries.
+//!
+//! Invariant: what is stored is the state after some entry, with that entry's index, its term and
+//! the membership it left. Absent on purpose: Raft, and when to take a checkpoint.
 
-use model::{ApplianceId, Index, Term};
-use ownership::{Fleet, FleetAnswer, FleetCommand, FleetRefusal};
+use model::{ApplianceId, Index, Membership, Term};
+use ownership::{Fleet, FleetAnswer, FleetCommand, FleetRefusal, FleetV1};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Applied;
 use crate::command::LogEntry;
 use crate::fault::CatalogFault;
-use crate::records::{FORMAT, JointRecord, decode, encode};
+use crate::keys;
+use crate::records::{FORMAT, encode};
 use crate::store::{Batch, Store};
 
 /// The fleet group's state on one appliance.
 pub struct FleetCatalog<S> {
     store: S,
-    state: RwLock<FleetState>,
+    state: RwLock<Visible>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Visible {
+    state: FleetState,
+    /// It came as an image and the group's log was not yet reset to it.
+    installed: bool,
+}
+
+/// Format 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FleetState {
+    applied: Index,
+    term: Term,
+    membership: Membership,
+    fleet: Fleet,
+}
+
+/// Format 1: no joint changes, one appliance.
+#[derive(Deserialize)]
+struct FleetStateV1 {
     applied: Index,
     term: Term,
     voters: Vec<ApplianceId>,
     learners: Vec<ApplianceId>,
-    fleet: Fleet,
+    fleet: FleetV1,
 }
 
 impl<S: Store> FleetCatalog<S> {
@@ -35,32 +55,37 @@ impl<S: Store> FleetCatalog<S> {
     /// [`CatalogFault`] if what is stored does not decode.
     pub fn open(store: S, founder: ApplianceId) -> Result<Self, CatalogFault> {
         let state = match store.get(KEY)? {
-            Some(value) => decode("fleet", value.as_ref())?,
+            Some(value) => FleetState::decode(value.as_ref())?,
             None => FleetState {
                 applied: Index::default(),
                 term: Term::default(),
-                voters: vec![founder],
-                learners: vec![],
+                membership: Membership::of_voters([founder]),
                 fleet: Fleet::default(),
             },
         };
-        Ok(Self { store, state: RwLock::new(state) })
+        let installed = store.get(keys::INSTALLED)?.is_some();
+        Ok(Self { store, state: RwLock::new(Visible { state, installed }) })
     }
 
     /// How far the log was applied.
     pub fn applied(&self) -> Applied {
-        let state = self.state.read();
+        let Visible { state, installed } = &*self.state.read();
         Applied {
             index: state.applied,
             term: state.term,
-            membership: JointRecord::default().with(&state.voters, &state.learners),
-            installed: false,
+            membership: state.membership.clone(),
+            installed: *installed,
         }
+    }
+
+    /// Who takes part in the fleet's group, as of the last entry that changed it.
+    pub fn membership(&self) -> Membership {
+        self.state.read().state.membership.clone()
     }
 
     /// The fleet as of the last entry.
     pub fn fleet(&self) -> Fleet {
-        self.state.read().fleet.clone()
+        self.state.read().state.fleet.clone()
     }
 
     /// Applies committed entries in order and answers each.
@@ -71,7 +96,7 @@ impl<S: Store> FleetCatalog<S> {
         &self,
         entries: &[LogEntry<'_>],
     ) -> Result<Vec<Option<Result<FleetAnswer, FleetRefusal>>>, CatalogFault> {
-        let mut state = self.state.read().clone();
+        let mut state = self.state.read().state.clone();
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
             if entry.index != state.applied.next() {
@@ -79,17 +104,64 @@ impl<S: Store> FleetCatalog<S> {
             }
             state.applied = entry.index;
             state.term = entry.term;
+            if let Some(membership) = entry.membership {
+                state.membership = membership.clone();
+            }
             answers.push(match entry.data {
                 [] => None,
                 _ => Some(state.fleet.apply(decode_command(entry)?)),
             });
         }
+        self.store(state, Batch::default())?;
+        Ok(answers)
+    }
+
+    /// The whole state with its place in the log, for an appliance that lags too far behind.
+    pub fn image(&self) -> Vec<u8> {
+        self.state.read().state.encode()
+    }
+
+    /// Puts another appliance's [`FleetCatalog::image`] in the place of what is here, durably, with
+    /// a mark that the group's log must be reset to it. Bytes from the network are refused, never
+    /// guessed at.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if it does not decode; what is here stays.
+    pub fn install(&self, image: &[u8]) -> Result<(), CatalogFault> {
         let mut batch = Batch::default();
-        batch.put(KEY.to_vec(), encode(&state));
+        batch.put(keys::INSTALLED.to_vec(), Vec::new());
+        self.store(FleetState::decode(image)?, batch)?;
+        self.state.write().installed = true;
+        Ok(self.store.checkpoint()?)
+    }
+
+    /// The entry that an image stands at.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if it does not decode.
+    pub fn image_index(image: &[u8]) -> Result<Index, CatalogFault> {
+        Ok(FleetState::decode(image)?.applied)
+    }
+
+    /// The group's log is reset to the image that this state came as.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if the store fails.
+    pub fn confirm_installed(&self) -> Result<(), CatalogFault> {
+        let mut visible = self.state.write();
+        let mut batch = Batch::default();
+        batch.delete(keys::INSTALLED.to_vec());
+        self.store.apply(batch)?;
+        visible.installed = false;
+        Ok(())
+    }
+
+    fn store(&self, state: FleetState, mut batch: Batch) -> Result<(), CatalogFault> {
+        batch.put(KEY.to_vec(), state.encode());
         let mut visible = self.state.write();
         self.store.apply(batch)?;
-        *visible = state;
-        Ok(answers)
+        visible.state = state;
+        Ok(())
     }
 
     /// Makes everything applied so far durable; gives the entry below which the log may be cut.
@@ -97,9 +169,41 @@ impl<S: Store> FleetCatalog<S> {
     /// # Errors
     /// [`CatalogFault`] if that failed: the log must not be cut.
     pub fn checkpoint(&self) -> Result<Index, CatalogFault> {
-        let applied = self.state.read().applied;
+        let applied = self.state.read().state.applied;
         self.store.checkpoint()?;
         Ok(applied)
+    }
+}
+
+impl FleetState {
+    fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![STATE_FORMAT]).expect("our records have no unsizable parts")
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CatalogFault> {
+        let fault = |reason: String| CatalogFault::Record { what: "fleet", reason };
+        match bytes.split_first() {
+            Some((&STATE_FORMAT, body)) => {
+                postcard::from_bytes(body).map_err(|e| fault(e.to_string()))
+            }
+            Some((&STATE_FORMAT_OLD, body)) => {
+                let old: FleetStateV1 =
+                    postcard::from_bytes(body).map_err(|e| fault(e.to_string()))?;
+                Ok(old.into())
+            }
+            Some((other, _)) => {
+                Err(fault(format!("format {other}, this program knows 1 and {STATE_FORMAT}")))
+            }
+            None => Err(fault("it is empty".into())),
+        }
+    }
+}
+
+impl From<FleetStateV1> for FleetState {
+    fn from(old: FleetStateV1) -> Self {
+        let FleetStateV1 { applied, term, voters, learners, fleet } = old;
+        let membership = Membership { voters, learners, ..Membership::default() };
+        Self { applied, term, membership, fleet: fleet.into() }
     }
 }
 
@@ -117,3 +221,8 @@ fn decode_command(entry: &LogEntry<'_>) -> Result<FleetCommand, CatalogFault> {
 }
 
 const KEY: &[u8] = b"fleet";
+const STATE_FORMAT: u8 = 2;
+const STATE_FORMAT_OLD: u8 = 1;
+
+#[cfg(test)]
+mod tests;

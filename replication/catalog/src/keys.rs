@@ -9,6 +9,8 @@ pub const STATE: &[u8] = b"S";
 pub const JOINT: &[u8] = b"J";
 /// This catalog is another appliance's image and the group's log is not yet reset to it: one key.
 pub const INSTALLED: &[u8] = b"A";
+/// How old answers are: one key.
+pub const REPLAY_CLOCK: &[u8] = b"T";
 
 const INODE: u8 = b'I';
 const NAME: u8 = b'N';
@@ -17,6 +19,7 @@ const REMOVAL: u8 = b'R';
 const REMOVAL_BY: u8 = b'D';
 const FAULT: u8 = b'F';
 const REPLAY: u8 = b'K';
+const PIN: u8 = b'P';
 
 /// An object's inode.
 pub fn inode(object: ObjectId) -> Vec<u8> {
@@ -75,6 +78,11 @@ pub fn fault(object: ObjectId) -> Vec<u8> {
     with_number(FAULT, object.get())
 }
 
+/// Where the operator wants a file.
+pub fn pin(object: ObjectId) -> Vec<u8> {
+    with_number(PIN, object.get())
+}
+
 /// The answer to a client's call, by the index of its entry.
 pub fn replay(client: ClientAddress, index: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(25);
@@ -94,6 +102,7 @@ pub fn all(kind: Kind) -> (Vec<u8>, Vec<u8>) {
         Kind::RemovalBy => REMOVAL_BY,
         Kind::Fault => FAULT,
         Kind::Replay => REPLAY,
+        Kind::Pin => PIN,
     };
     (vec![prefix], vec![prefix + 1])
 }
@@ -120,9 +129,11 @@ pub enum Kind {
     Fault,
     /// Answers given.
     Replay,
+    /// Pins.
+    Pin,
 }
 
-/// The object an inode, removal or fault key is about; `None` for a key of another shape.
+/// The object an inode, removal, fault or pin key is about; `None` for a key of another shape.
 pub fn object_of(key: &[u8]) -> Option<ObjectId> {
     number_at(key, 1).filter(|_| key.len() == 9).map(ObjectId::new)
 }

@@ -32,5 +32,5 @@ pub use command::{Answer, Command, Envelope, LogEntry};
 pub use fault::CatalogFault;
 pub use fleet::{FleetCatalog, encode_fleet_command};
 pub use install::{InstallFault, Installing, PIECE_BYTES_MAX};
-pub use memory::MemoryStore;
+pub use memory::{MemoryImage, MemoryStore};
 pub use store::{Batch, Image, Imaging, Record, Scan, Store, StoreFault};

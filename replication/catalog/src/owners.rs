@@ -100,6 +100,7 @@ pub fn mark_stale<S: Store>(
         must_have_copy(record, appliance)?;
         if !record.stale.contains(&appliance) {
             record.stale = with(&record.stale, appliance);
+            end_rule(record, appliance);
         }
         Ok(())
     })
@@ -113,9 +114,29 @@ pub fn clear_stale<S: Store>(
 ) -> Result<(), Stop> {
     edit(txn, object, |record| {
         must_have_copy(record, appliance)?;
-        record.stale = without(&record.stale, appliance);
+        if record.stale.contains(&appliance) {
+            record.stale = without(&record.stale, appliance);
+            end_rule(record, appliance);
+        }
         Ok(())
     })
+}
+
+/// The operator wants the file at `to`, or no longer at any one appliance.
+pub fn pin<S: Store>(
+    txn: &mut Txn<'_, S>,
+    object: ObjectId,
+    to: Option<ApplianceId>,
+) -> Result<(), Stop> {
+    let inode = txn.inode(object)?.ok_or(Refusal::Stale)?;
+    if inode.record().is_none() {
+        return Err(Refusal::Invalid.into());
+    }
+    match to {
+        Some(to) => txn.put(keys::pin(object), encode(&to)),
+        None => txn.delete(keys::pin(object)),
+    }
+    Ok(())
 }
 
 /// These appliances are to remove their backing files of `object`.
@@ -147,6 +168,14 @@ fn edit<S: Store>(
         txn.put_inode(object, inode);
     }
     Ok(())
+}
+
+/// The recorded owner's copy has become stale or good again, and so another copy may have begun or
+/// ceased to answer in one and the same view: an epoch of its own keeps the two reigns apart.
+fn end_rule(record: &mut ObjectRecord, appliance: ApplianceId) {
+    if appliance == record.owner && record.replicas.len() > 1 {
+        record.epoch = record.epoch.next();
+    }
 }
 
 fn end_epoch(record: &mut ObjectRecord, epoch: Epoch) -> Result<(), Refusal> {

@@ -206,6 +206,7 @@ fn unlink<S: Store>(
         if !record.stale.is_empty() {
             txn.delete(crate::keys::fault(object));
         }
+        txn.delete(crate::keys::pin(object));
         return (None, Some(object));
     }
     (None, None)

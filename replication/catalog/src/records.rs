@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Answer;
 use crate::fault::CatalogFault;
+use crate::keys::{self, Kind};
+use crate::store::{Scan, Store};
 
 /// The format of every record here; another byte is refused, never guessed at.
 pub const FORMAT: u8 = 1;
@@ -87,7 +89,7 @@ pub struct CookieRecord {
 pub struct ReplayRecord {
     /// To which call.
     pub digest: u128,
-    /// When, in entry time.
+    /// When, by the clock of the replay cache.
     pub at: Timestamp,
     /// Which.
     pub answer: Answer,
@@ -109,6 +111,33 @@ pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T
         Some((other, _)) => Err(fault(format!("format {other}, this program knows {FORMAT}"))),
         None => Err(fault("it is empty".into())),
     }
+}
+
+/// Every record of one kind, decoded. `decode` gives none for a key of another shape.
+pub fn walk<S: Store, K, V>(
+    store: &S,
+    kind: Kind,
+    decode: impl Fn(&[u8], &[u8]) -> Option<(K, Result<V, CatalogFault>)>,
+) -> Result<Vec<(K, V)>, CatalogFault> {
+    let mut all = Vec::new();
+    let mut fault = None;
+    let (from, to) = keys::all(kind);
+    store.scan(&from, &to, &mut |key, value| match decode(key, value) {
+        Some((key, Ok(value))) => {
+            all.push((key, value));
+            Scan::Continue
+        }
+        Some((_, Err(e))) => {
+            fault = Some(e);
+            Scan::Stop
+        }
+        None => {
+            let reason = format!("a key of {} bytes has no meaning", key.len());
+            fault = Some(CatalogFault::Record { what: "key", reason });
+            Scan::Stop
+        }
+    })?;
+    fault.map_or(Ok(all), Err)
 }
 
 #[cfg(test)]

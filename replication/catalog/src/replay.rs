@@ -1,12 +1,16 @@
 //! The replay cache: which calls were answered by an entry, so that a call sent twice is done once.
 //!
-//! Kept per client for [`REPLAY_AGE_NANOS_MAX`] of entry time or [`REPLAY_PER_CLIENT_MAX`] answers,
-//! evicted in apply, so that it is equal on every appliance. In memory stand only digests; the
-//! answers are in the store, under the index of their entry.
+//! Kept per client for [`REPLAY_AGE_NANOS_MAX`] or [`REPLAY_PER_CLIENT_MAX`] answers, evicted in
+//! apply, so that it is equal on every appliance. In memory stand only digests; the answers are in
+//! the store, under the index of their entry.
+//!
+//! Invariant: no wall clock, however wrong, makes answers be forgotten at once: their age is
+//! measured by [`ReplayClock`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use model::{ClientAddress, RequestKey, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// How long an answer is kept: 10 minutes, far longer than a client keeps sending again.
 pub const REPLAY_AGE_NANOS_MAX: u64 = 600 * 1_000_000_000;
@@ -15,6 +19,34 @@ pub const REPLAY_AGE_NANOS_MAX: u64 = 600 * 1_000_000_000;
 pub const REPLAY_PER_CLIENT_MAX: usize = 1024;
 /// How many answers are kept in all.
 pub const REPLAY_TOTAL_MAX: usize = 65_536;
+
+/// How far one entry moves the clock at most; so a clock that is far ahead does it once.
+const STEP_NANOS_MAX: u64 = 10 * 1_000_000_000;
+
+/// The time that answers grow old by: that of the entries, as far as it goes on by little steps.
+/// Each entry is stamped by its proposer's wall clock, and these may be hours apart; time during
+/// which nothing was entered hardly counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayClock {
+    /// The newest stamp of an entry.
+    newest: Timestamp,
+    now: Timestamp,
+}
+
+impl ReplayClock {
+    /// Starts where an answer of that age would be new.
+    pub fn starting_at(at: Timestamp) -> Self {
+        Self { newest: at, now: at }
+    }
+
+    /// The time of an entry with that stamp.
+    pub fn pass(&mut self, stamp: Timestamp) -> Timestamp {
+        let step = stamp.as_nanos().saturating_sub(self.newest.as_nanos()).min(STEP_NANOS_MAX);
+        self.newest = self.newest.max(stamp);
+        self.now = Timestamp::from_nanos(self.now.as_nanos().saturating_add(step));
+        self.now
+    }
+}
 
 /// An answer's place in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +64,8 @@ pub struct Replay {
     clients: HashMap<ClientAddress, VecDeque<Kept>>,
     /// Each client's oldest answer, the oldest of all first.
     oldest: BTreeSet<(u64, ClientAddress)>,
+    /// By which they grow old.
+    pub clock: ReplayClock,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +82,8 @@ impl Replay {
         Some(Slot { client: key.client, index })
     }
 
-    /// Remembers that `index` answered a call; indexes only grow. Gives back what is to be
-    /// forgotten in the store.
+    /// Remembers that `index` answered a call at `at` by the clock; indexes only grow. Gives back
+    /// what is to be forgotten in the store.
     pub fn insert(&mut self, key: RequestKey, index: u64, at: Timestamp) -> Vec<Slot> {
         self.answered.insert(key, index);
         let kept = self.clients.entry(key.client).or_default();

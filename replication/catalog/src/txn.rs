@@ -19,6 +19,8 @@ pub struct Txn<'a, S> {
     pub state: State,
     inodes: HashMap<ObjectId, Option<Inode>>,
     names: HashMap<(ObjectId, Name), Option<NameRecord>>,
+    /// How many times an inode was set.
+    inodes_set: usize,
     /// Records that are never read back in the same batch, or are read elsewhere.
     direct: Batch,
 }
@@ -27,7 +29,7 @@ impl<'a, S: Store> Txn<'a, S> {
     /// Nothing changed yet.
     pub fn new(below: &'a Records<S>, state: State) -> Self {
         let (inodes, names) = (HashMap::new(), HashMap::new());
-        Self { below, state, inodes, names, direct: Batch::default() }
+        Self { below, state, inodes, names, inodes_set: 0, direct: Batch::default() }
     }
 
     /// Whether nothing was changed.
@@ -63,6 +65,12 @@ impl<'a, S: Store> Txn<'a, S> {
     /// Sets an inode.
     pub fn put_inode(&mut self, object: ObjectId, inode: Inode) {
         self.inodes.insert(object, Some(inode));
+        self.inodes_set += 1;
+    }
+
+    /// How many times an inode was set.
+    pub fn inodes_set(&self) -> usize {
+        self.inodes_set
     }
 
     /// Forgets an object.

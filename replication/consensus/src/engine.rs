@@ -217,6 +217,13 @@ fn encode(
     write: &GroupWrite,
 ) -> raft_engine::Result<()> {
     let region = group.get();
+    if let Some(point) = write.reset {
+        // Cleaned rather than compacted: after a restart compacted entries that were moved to
+        // other files come back, and here they may be beyond the cut. What follows in the batch is
+        // done after the cleaning, now and at each recovery.
+        raw.add_command(region, Command::Clean);
+        raw.put(region, CUT_KEY.to_vec(), encode_cut(point))?;
+    }
     raw.add_entries::<EntryIndex>(region, &write.entries)?;
     if let Some(hard_state) = &write.hard_state {
         raw.put(region, HARD_STATE_KEY.to_vec(), encode_hard_state(hard_state))?;

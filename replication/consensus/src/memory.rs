@@ -193,6 +193,10 @@ impl GroupLog {
     }
 
     fn apply(&mut self, write: &GroupWrite) {
+        if let Some(point) = write.reset {
+            self.entries.clear();
+            self.cut = point;
+        }
         if let Some(first) = write.entries.first() {
             assert!(first.index > self.cut.index.get(), "overwrites what was cut");
             assert!(first.index <= self.last().get() + 1, "leaves a gap");

@@ -78,6 +78,8 @@ pub struct GroupState {
 /// What one write does to one group, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupWrite {
+    /// Drop all entries, whatever they are, and go on after this one.
+    pub reset: Option<LogPoint>,
     /// Append these, in place of any held with the same or a higher index.
     pub entries: Vec<Entry>,
     /// Replace the hard state.
@@ -109,6 +111,17 @@ impl LogBatch {
     /// Drops the group's entries up to and with `point`.
     pub fn cut(&mut self, group: GroupId, point: LogPoint) {
         self.writes.entry(group).or_default().cut = Some(point);
+    }
+
+    /// Drops the whole log of the group and has it begin after `point`, with `hard_state`: the
+    /// state machine is a snapshot now. What else the batch had to write to the group is discarded.
+    pub fn reset(&mut self, group: GroupId, point: LogPoint, hard_state: HardState) {
+        let reset = GroupWrite {
+            reset: Some(point),
+            hard_state: Some(hard_state),
+            ..GroupWrite::default()
+        };
+        self.writes.insert(group, reset);
     }
 
     /// Forgets the group; a batch that also writes to it does this first.

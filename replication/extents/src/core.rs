@@ -7,11 +7,14 @@
 //! Absent on purpose: IO, locks, waiting, clocks, knowledge of files.
 
 mod spans;
+mod stream;
 
 use model::{DataFacts, Mark, Refusal, Reign, Sequence, Span, Stamp, Timestamp};
 
 pub(crate) use spans::Ticket;
-use spans::{Spans, Work};
+use spans::{Marks, Spans, Work};
+pub use stream::Base;
+pub(crate) use stream::BatchEnd;
 
 use crate::record::{Record, RecordState};
 
@@ -165,7 +168,6 @@ impl Core {
     }
 
     /// The last mark given out, and the last one that is durable with all before it.
-    #[cfg(test)]
     pub(crate) fn marks(&self) -> (Mark, Mark) {
         (self.given, self.durable)
     }
@@ -200,7 +202,8 @@ impl Core {
             true => None,
             false => {
                 self.admit_span()?;
-                Some(self.spans.enter(clipped, Work::Read, self.given))
+                let marks = Marks { previous: self.given, own: self.given };
+                Some(self.spans.enter(clipped, Work::Read, marks))
             }
         };
         Ok(ReadPlan { span: clipped, ticket, eof, facts })
@@ -318,7 +321,7 @@ impl Core {
         assert!(!self.syncing, "one fsync of an object at a time");
         self.syncing = true;
         let first = self.spans.changes().next();
-        let mark = first.map_or(self.given, |entry| entry.previous);
+        let mark = first.map_or(self.given, |entry| entry.marks.previous);
         if first.is_none() {
             self.flagged = None;
         }
@@ -393,7 +396,7 @@ impl Core {
         self.stamp = Some(Stamp { mark, mtime: ctime, ctime });
         self.size = size;
         Ok(Begun {
-            ticket: self.spans.enter(touched, work, previous),
+            ticket: self.spans.enter(touched, work, Marks { previous, own: mark }),
             reign: stamping.reign,
             before,
             after: self.facts(),

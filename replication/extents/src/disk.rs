@@ -39,6 +39,15 @@ pub trait BackingFile: Send + Sync {
     fn write(&self, payload: &[u8], offset: u64) -> io::Result<usize>;
     /// Changes the file's length; new bytes are zero and take no room.
     fn set_size(&self, size: u64) -> io::Result<()>;
+    /// The first byte at `offset` or after it that is data and not hole; `None` if only hole
+    /// follows.
+    /// A file system may call a hole data, never the other way round.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
+    /// The first byte at `offset`, which is before the end, or after it that is hole; at the latest
+    /// the end.
+    fn next_hole(&self, offset: u64) -> io::Result<u64>;
+    /// Makes what there is of `span` a hole: its bytes read as zeros, the file keeps its length.
+    fn punch(&self, span: Span) -> io::Result<()>;
     /// Makes bytes, size and record durable. An error that came up since the last one through this
     /// very file is reported once.
     fn sync(&self) -> io::Result<()>;

@@ -12,6 +12,8 @@
 pub mod btrfs;
 mod core;
 mod disk;
+mod extent_set;
+mod feed;
 mod linux;
 mod object;
 mod objects;
@@ -23,10 +25,12 @@ mod sys;
 mod table;
 
 pub use disk::{BackingFile, Disk, DiskTotals, FileFacts, Open, Rename, Wait};
+pub use feed::{Backlog, FRAME_BYTES_MAX, FeedEnd, Frame, FrameChange};
 pub use linux::LinuxDisk;
 pub use objects::{
-    CopyFault, METRIC_FSYNC_SECONDS, METRIC_READS, Objects, READ_BYTES_MAX, ReadDone, Settings,
-    Sink, SizeDone, Stamping, WriteDone,
+    Attach, Base, Copied, CopyFault, Feed, METRIC_FSYNC_SECONDS, METRIC_READS, Objects,
+    READ_BYTES_MAX, RUNS_PER_COPY_MAX, ReadDone, Receipt, Settings, Sink, SizeDone, Stamping,
+    WriteDone,
 };
 pub use record::{BadRecord, RECORD_XATTR, Record, RecordState};
 pub use space::{Ballast, Space, reserve_bytes};

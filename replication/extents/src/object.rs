@@ -11,13 +11,14 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use model::{ObjectId, Refusal, Reign};
+use model::{ObjectId, Refusal, Reign, Span};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
     BackingFile,
-    core::{Batch, Core, Ticket},
+    core::{Batch, Begun, Core, Ticket},
+    feed::{Feeds, FrameChange, Lost},
 };
 
 pub(crate) struct Object {
@@ -42,8 +43,14 @@ pub(crate) struct State {
     pub(crate) opening: bool,
     /// Removed: every later use is stale.
     pub(crate) gone: bool,
+    /// Removed, and nobody will touch its backing file's name any more.
+    pub(crate) unlinked: bool,
     /// The catalog knows, or was told, that there is durable data.
     pub(crate) announced: bool,
+    /// Who is told of every change of the bytes.
+    pub(crate) feeds: Feeds,
+    /// Another appliance's bytes are being received.
+    pub(crate) receiving: bool,
 }
 
 /// What an operation needs before it can begin.
@@ -185,13 +192,30 @@ impl State {
 pub(crate) struct Running {
     object: Arc<Object>,
     ticket: Ticket,
+    /// What feeds must be told of; nothing if no bytes change.
+    fed: Option<Lost>,
     left: bool,
 }
 
 impl Running {
     /// Takes charge of `ticket`, which `object`'s core has just given.
     pub(crate) fn new(object: Arc<Object>, ticket: Ticket) -> Self {
-        Self { object, ticket, left: false }
+        Self { object, ticket, fed: None, left: false }
+    }
+
+    /// Takes charge of the change `begun`, which the core of `object` has just begun, and takes its
+    /// place in the feeds. `written` is where it writes, if it does.
+    pub(crate) fn change(
+        object: &Arc<Object>,
+        state: &mut State,
+        begun: &Begun,
+        written: Option<Span>,
+    ) -> Self {
+        let fed = begun.after.stamp.map(|stamp| {
+            state.feeds.enter(stamp);
+            Lost { mark: stamp.mark, written }
+        });
+        Self { object: Arc::clone(object), ticket: begun.ticket, fed, left: false }
     }
 
     pub(crate) fn object(&self) -> &Arc<Object> {
@@ -211,12 +235,34 @@ impl Running {
         self.object.wake_all();
         result
     }
+
+    /// Leaves the queue as a change that did `made` to the bytes.
+    pub(crate) fn finish_change<T>(
+        mut self,
+        made: impl FnOnce() -> FrameChange,
+        act: impl FnOnce(&mut Core, Ticket) -> T,
+    ) -> T {
+        let mut state = self.object.state();
+        let result = act(state.loaded_mut(), self.ticket);
+        if let Some(fed) = self.fed.take() {
+            state.feeds.fill(fed.mark, made);
+        }
+        drop(state);
+        self.left = true;
+        self.object.wake_all();
+        result
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.left {
-            self.object.state().loaded_mut().abandon(self.ticket);
+            let mut state = self.object.state();
+            state.loaded_mut().abandon(self.ticket);
+            if let Some(lost) = self.fed.take() {
+                state.feeds.lose(lost);
+            }
+            drop(state);
             self.object.wake_all();
         }
     }

@@ -7,9 +7,11 @@
 //! Absent on purpose: names, permission, owners and everything else the catalog knows.
 
 mod change;
+mod copy;
 mod here;
 mod load;
 mod read;
+mod receive;
 mod sync;
 mod upkeep;
 
@@ -19,10 +21,15 @@ use bytes::Bytes;
 use model::{Clock, DataFacts, Mark, ObjectId, Refusal, Reign, Stability, Timestamp};
 
 use self::here::WritesHere;
-pub use self::read::READ_BYTES_MAX;
-pub use crate::core::{CopyFault, Stamping};
+pub use self::{
+    copy::{Attach, Copied, Feed, RUNS_PER_COPY_MAX},
+    read::READ_BYTES_MAX,
+    receive::Receipt,
+};
+pub use crate::core::{Base, CopyFault, Stamping};
 use crate::{
     Disk, Space,
+    feed::FeedEnd,
     object::{Need, Object},
     table::Table,
 };
@@ -229,7 +236,15 @@ pub const METRIC_READS: &str = "holdfast_reads_total";
 impl Shared {
     /// Says that this copy is broken, the first time.
     fn copy_failed(&self, object: &Object, fault: CopyFault) {
-        if object.state().loaded_mut().fail(fault) {
+        let news = {
+            let mut state = object.state();
+            let news = state.loaded_mut().fail(fault);
+            if news {
+                state.feeds.end(FeedEnd::Fault(fault));
+            }
+            news
+        };
+        if news {
             tracing::error!(object = %object.id, ?fault, "the copy of an object is broken");
             self.sink.copy_failed(object.id, fault);
             object.wake_all();

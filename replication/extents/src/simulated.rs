@@ -30,6 +30,8 @@ pub enum Operation {
     Write,
     /// Changing a file's length.
     SetSize,
+    /// Making a hole.
+    Punch,
     /// Making a file durable.
     Sync,
     /// Reading the record.
@@ -313,6 +315,40 @@ impl Content {
         }
         self.size = size;
     }
+
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        if offset >= self.size {
+            return None;
+        }
+        let (page, _) = self.pages.range(offset / PAGE_BYTES..).next()?;
+        Some(offset.max(page * PAGE_BYTES)).filter(|found| *found < self.size)
+    }
+
+    fn next_hole(&self, offset: u64) -> Option<u64> {
+        if offset >= self.size {
+            return None;
+        }
+        let mut page = offset / PAGE_BYTES;
+        while self.pages.contains_key(&page) {
+            page += 1;
+        }
+        Some(offset.max(page * PAGE_BYTES).min(self.size))
+    }
+
+    fn punch(&mut self, span: Span) {
+        let pages = span.offset() / PAGE_BYTES..span.end().div_ceil(PAGE_BYTES);
+        let touched: Vec<u64> = self.pages.range(pages).map(|(page, _)| *page).collect();
+        for page in touched {
+            let start = page * PAGE_BYTES;
+            let from = span.offset().max(start) - start;
+            let to = span.end().min(start + PAGE_BYTES) - start;
+            if to - from == PAGE_BYTES {
+                self.pages.remove(&page);
+            } else if let Some(bytes) = self.pages.get_mut(&page) {
+                Arc::make_mut(bytes)[from as usize..to as usize].fill(0);
+            }
+        }
+    }
 }
 
 impl Disk for SimulatedDisk {
@@ -438,6 +474,25 @@ impl BackingFile for SimulatedFile {
         }
         let inode = state.inode(self)?;
         inode.now.set_size(size);
+        inode.changed = true;
+        Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        let mut state = self.world.state.lock();
+        Ok(state.inode(self)?.now.next_data(offset))
+    }
+
+    fn next_hole(&self, offset: u64) -> io::Result<u64> {
+        let mut state = self.world.state.lock();
+        let found = state.inode(self)?.now.next_hole(offset);
+        found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENXIO))
+    }
+
+    fn punch(&self, span: Span) -> io::Result<()> {
+        let mut state = self.world.enter(Operation::Punch)?;
+        let inode = state.inode(self)?;
+        inode.now.punch(span);
         inode.changed = true;
         Ok(())
     }

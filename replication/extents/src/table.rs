@@ -1,7 +1,8 @@
 //! The known objects of one volume, and which of them have their files open.
 //!
 //! Invariant: at most one [`Object`] lives per id: one is forgotten only while the table holds the
-//! only reference. A file is closed only when nobody works on it and no fsync is owed.
+//! only reference, or once it is removed and stale for whoever has one. A file is closed only when
+//! nobody works on it and no fsync is owed.
 //! Locks: a shard's before an object's, never the other way round.
 //! Absent on purpose: IO, but for the closing of files.
 
@@ -80,6 +81,18 @@ impl Table {
     /// The object, if it is known.
     pub(crate) fn find(&self, id: ObjectId) -> Option<Arc<Object>> {
         self.shard(id).lock().known.get(&id).cloned()
+    }
+
+    /// As [`get`](Self::get), for a copy that comes here: one that was here before and is removed
+    /// stays stale for whoever has it in hand, and is another object.
+    pub(crate) fn get_anew(&self, id: ObjectId) -> Result<Arc<Object>, Refusal> {
+        {
+            let mut shard = self.shard(id).lock();
+            if shard.known.get(&id).is_some_and(|object| object.state().unlinked) {
+                shard.known.remove(&id);
+            }
+        }
+        self.get(id)
     }
 
     /// All known objects for which `choose` holds; it runs under the locks.

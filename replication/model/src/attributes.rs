@@ -73,7 +73,7 @@ pub struct WccBefore {
 }
 
 /// Before and after of one atomic change (RFC 1813 `wcc_data`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wcc {
     /// Just before, when known to belong to the same change.
     pub before: Option<WccBefore>,

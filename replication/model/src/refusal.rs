@@ -84,4 +84,8 @@ pub enum Refusal {
     /// The medium failed, or the appliance is stopping: what was asked is not done.
     #[error("input/output fault")]
     Fault,
+    /// Whether it was done, or still will be, is not known: only the same call under the same key
+    /// may be sent again, so the client's connection is closed instead of an answer.
+    #[error("whether it was done is not known")]
+    Unknown,
 }

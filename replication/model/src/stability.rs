@@ -19,7 +19,7 @@ pub enum Stability {
 pub struct WriteVerifier(pub [u8; 8]);
 
 /// What became of one WRITE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// Bytes written, from the start of the payload.
     pub count: u32,

@@ -1,135 +1,72 @@
-//! The state of the fleet's own group: who belongs to it, which view it holds, which volumes there
-//! are, who may mount them, and how often each may have lost unstable data.
+//! The state of the fleet's own group: who belongs to it and who may join, which view it holds,
+//! which volumes there are, who holds and who may mount them, and how often each may have lost
+//! unstable data.
+//!
+//! Invariant: equal entries give equal fleets, and a refused entry leaves no trace; every volume,
+//! deleted ones too, has seats; an appliance that was removed is never admitted again. Absent on
+//! purpose: Raft, clocks (time comes in entries), objects and their owners.
 
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{
-    ApplianceId, EXPORT_RULES_MAX, ExportRule, Incarnation, LossCount, RootDirectory, View,
-    VolumeId, VolumeInfo, is_volume_name,
-};
+use model::{ApplianceId, EXPORT_RULES_MAX, Incarnation, View, VolumeId, VolumeInfo};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+mod appliances;
+mod command;
+mod joining;
+mod member;
+mod refusal;
+mod stored;
+mod volumes;
+mod voters;
+
+pub use appliances::{Part, RemoveReport};
+pub use command::{Drain, FleetAnswer, FleetCommand, RemoveHow};
+pub use member::{
+    ADDRESSES_MAX, APPLIANCE_NAME_BYTES_MAX, AUTHORITY_BYTES_MAX, Authority, Invitation,
+    InvitationDigest, LABEL_BYTES_MAX, LABELS_MAX, Labels, Member, MemberKind, Secret,
+};
+pub use refusal::FleetRefusal;
+pub use stored::FleetV1;
+pub use volumes::{DeletedVolume, Seats};
+pub use voters::{FLEET_VOTERS_MAX, Tolerance};
 
 /// The most volumes one fleet can have: each is a Raft group and a metadata store.
 pub const VOLUMES_MAX: usize = 4096;
+/// The most appliances: each beats, and all take part in the fleet's group.
+pub const MEMBERS_MAX: usize = 64;
+/// The most invitations that are kept at once.
+pub const INVITATIONS_MAX: usize = 64;
+/// The most appliances, removed ones included, that a fleet remembers.
+pub const APPLIANCES_EVER_MAX: usize = 4096;
+/// The most appliances that hold one volume.
+pub const VOLUME_MEMBERS_MAX: usize = 3;
 
-/// The secret that seals file handles; made once, when the fleet is founded.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secret(pub [u8; 32]);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// One appliance of the fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// Which.
-    pub id: ApplianceId,
-    /// What people call it.
-    pub name: String,
-    /// Its current run.
-    pub incarnation: Incarnation,
-    /// Whether the current view takes it for up.
-    pub up: bool,
-}
-
-/// All that the fleet's group keeps.
+/// All that the fleet's group keeps. Stored as format 2; [`FleetV1`] reads format 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     secret: Option<Secret>,
+    authority: Option<Authority>,
+    founder: Option<ApplianceId>,
     members: Vec<Member>,
+    removed: BTreeSet<ApplianceId>,
+    invitations: Vec<Invitation>,
     view: View,
     volumes: Vec<VolumeInfo>,
+    deleted: Vec<DeletedVolume>,
+    seats: BTreeMap<VolumeId, Seats>,
     last_volume: VolumeId,
 }
 
-/// An entry of the fleet's group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FleetCommand {
-    /// Makes a fleet of one. Refused once there is a fleet.
-    Found {
-        /// Its first appliance.
-        appliance: ApplianceId,
-        /// What people call it.
-        name: String,
-        /// What seals its handles.
-        secret: Secret,
-    },
-    /// An appliance has started.
-    Up {
-        /// Which.
-        appliance: ApplianceId,
-        /// What it is called now.
-        name: String,
-        /// Whether its last run ended with everything durable.
-        clean: bool,
-    },
-    /// Makes a volume.
-    CreateVolume {
-        /// Its name, unique in the fleet.
-        name: String,
-        /// Who may mount it.
-        exports: Vec<ExportRule>,
-        /// What its root directory is born with.
-        root: RootDirectory,
-    },
-    /// Forgets a volume; its data goes with it.
-    DeleteVolume {
-        /// Which.
-        volume: VolumeId,
-    },
-    /// Sets who may mount a volume.
-    SetExports {
-        /// Which.
-        volume: VolumeId,
-        /// The rules, in the order they are tried.
-        exports: Vec<ExportRule>,
-    },
-    /// Unstable data of a volume may have been lost.
-    RaiseLossCount {
-        /// Of which.
-        volume: VolumeId,
-    },
-}
-
-/// What a fleet command did.
+/// What the leases need to know of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FleetAnswer {
-    /// It is done.
-    Done,
-    /// The volume made.
-    Volume(VolumeId),
-}
-
-/// Why a fleet command did nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum FleetRefusal {
-    /// There is a fleet already; leave its data alone.
-    #[error("this root belongs to a fleet already")]
-    Founded,
-    /// No such appliance.
-    #[error("appliance {0} is not of this fleet")]
-    UnknownAppliance(ApplianceId),
-    /// No such volume.
-    #[error("there is no volume {0}")]
-    UnknownVolume(VolumeId),
-    /// The name is taken.
-    #[error("there is a volume {0:?} already")]
-    VolumeExists(String),
-    /// Not a name.
-    #[error(
-        "{0:?} is no volume name: use 1 to 64 letters, digits, '-', '_' or '.', not starting with '.'"
-    )]
-    BadVolumeName(String),
-    /// Too many volumes.
-    #[error("there are {VOLUMES_MAX} volumes already, the most a fleet can have")]
-    TooManyVolumes,
-    /// Too many rules.
-    #[error("a volume can have {EXPORT_RULES_MAX} export rules at most")]
-    TooManyRules,
+pub struct Present {
+    /// Which appliance.
+    pub appliance: ApplianceId,
+    /// Its current run.
+    pub incarnation: Incarnation,
+    /// Whether the view takes it for up.
+    pub up: bool,
 }
 
 impl Fleet {
@@ -138,14 +75,44 @@ impl Fleet {
         self.secret
     }
 
+    /// What signs certificates; `None` before it is set.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
+    }
+
     /// The current view.
     pub fn view(&self) -> View {
         self.view
     }
 
-    /// All appliances.
+    /// All appliances, in the order they joined.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// One appliance.
+    pub fn member(&self, appliance: ApplianceId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == appliance)
+    }
+
+    /// Those who were of this fleet and never will be again.
+    pub fn removed(&self) -> &BTreeSet<ApplianceId> {
+        &self.removed
+    }
+
+    /// All invitations, used and expired ones among them until they are cleared away.
+    pub fn invitations(&self) -> &[Invitation] {
+        &self.invitations
+    }
+
+    /// Who founded it, and so its Raft group; `None` before the fleet is founded.
+    pub fn founder(&self) -> Option<ApplianceId> {
+        self.founder
+    }
+
+    /// The last volume that was made: no other has a greater number.
+    pub fn last_volume(&self) -> VolumeId {
+        self.last_volume
     }
 
     /// All volumes, in the order they were made.
@@ -153,9 +120,40 @@ impl Fleet {
         &self.volumes
     }
 
+    /// Volumes that were deleted and can be brought back, in the order they were deleted.
+    pub fn deleted_volumes(&self) -> &[DeletedVolume] {
+        &self.deleted
+    }
+
+    /// Who holds a volume, be it deleted; `None` if there is none of that number.
+    pub fn seats(&self, volume: VolumeId) -> Option<&Seats> {
+        self.seats.get(&volume)
+    }
+
+    /// The membership that a volume's Raft group began with; never changes. Empty if there is none
+    /// of that number.
+    pub fn founders(&self, volume: VolumeId) -> &[ApplianceId] {
+        self.seats(volume).map_or(&[], |seats| &seats.founders)
+    }
+
+    /// Who shall hold a volume now, in order of succession. Empty if there is none of that number.
+    pub fn volume_members(&self, volume: VolumeId) -> &[ApplianceId] {
+        self.seats(volume).map_or(&[], |seats| &seats.members)
+    }
+
     /// Whether the current view takes `appliance` for up.
     pub fn is_up(&self, appliance: ApplianceId) -> bool {
-        self.members.iter().any(|member| member.id == appliance && member.up)
+        self.member(appliance).is_some_and(|member| member.up)
+    }
+
+    /// What the leases need to know.
+    pub fn roll(&self) -> Vec<Present> {
+        let present = |member: &Member| Present {
+            appliance: member.id,
+            incarnation: member.incarnation,
+            up: member.up,
+        };
+        self.members.iter().map(present).collect()
     }
 
     /// Applies one entry.
@@ -165,20 +163,39 @@ impl Fleet {
     pub fn apply(&mut self, command: FleetCommand) -> Result<FleetAnswer, FleetRefusal> {
         match command {
             FleetCommand::Found { appliance, name, secret } => {
-                if self.secret.is_some() {
-                    return Err(FleetRefusal::Founded);
-                }
-                self.secret = Some(secret);
-                let incarnation = Incarnation::default();
-                self.members.push(Member { id: appliance, name, incarnation, up: false });
+                self.found(appliance, name, secret)?;
             }
-            FleetCommand::Up { appliance, name, clean } => self.up(appliance, name, clean)?,
+            FleetCommand::Up { appliance, name, clean } => {
+                return self.up(appliance, name, None, clean);
+            }
+            FleetCommand::UpAt { appliance, name, addresses, labels, clean } => {
+                return self.up(appliance, name, Some((addresses, labels)), clean);
+            }
+            FleetCommand::Down { appliance, incarnation } => self.down(appliance, incarnation)?,
+            FleetCommand::SetDraining { appliance, drain } => {
+                self.member_mut(appliance)?.draining = drain == Drain::Start;
+            }
+            FleetCommand::Remove { appliance, how } => self.remove(appliance, how)?,
+            FleetCommand::SetLabels { appliance, labels } => {
+                labels.check()?;
+                self.member_mut(appliance)?.labels = labels;
+            }
+            FleetCommand::SetAuthority { authority } => self.set_authority(authority)?,
+            FleetCommand::Invite { digest, expires, kind, now } => {
+                self.invite(Invitation { digest, expires, kind, used_by: None }, now)?;
+            }
+            FleetCommand::RevokeInvitation { digest } => self.revoke(digest)?,
+            FleetCommand::Admit { digest, appliance, name, addresses, labels, kind, now } => {
+                let fresh = Member::new(appliance, name);
+                self.admit(digest, Member { addresses, labels, kind, ..fresh }, now)?;
+            }
             FleetCommand::CreateVolume { name, exports, root } => {
-                return self.create_volume(name, exports, root).map(FleetAnswer::Volume);
+                // An entry of a fleet of one, or of a program that knew no others.
+                let founder = self.founder.ok_or(FleetRefusal::BadVolumeMembers)?;
+                return self.create_volume(name, exports, root, vec![founder]);
             }
-            FleetCommand::DeleteVolume { volume } => {
-                self.volume_mut(volume)?;
-                self.volumes.retain(|info| info.id != volume);
+            FleetCommand::CreateVolumeOn { name, exports, root, members } => {
+                return self.create_volume(name, exports, root, members);
             }
             FleetCommand::SetExports { volume, exports } => {
                 if exports.len() > EXPORT_RULES_MAX {
@@ -186,67 +203,23 @@ impl Fleet {
                 }
                 self.volume_mut(volume)?.exports = exports;
             }
-            FleetCommand::RaiseLossCount { volume } => {
-                let info = self.volume_mut(volume)?;
-                info.loss_count = info.loss_count.next();
+            FleetCommand::RaiseLossCount { volume } => self.raise_loss_count(volume)?,
+            FleetCommand::SetVolumeMembers { volume, members } => {
+                self.set_volume_members(volume, members)?;
             }
+            FleetCommand::LeftVolume { volume, appliance } => self.left(volume, appliance)?,
+            FleetCommand::DeleteVolume { volume } => {
+                self.take_volume(volume)?;
+                self.seats.remove(&volume);
+            }
+            FleetCommand::DeleteVolumeAt { volume, now } => {
+                let info = self.take_volume(volume)?;
+                self.deleted.push(DeletedVolume { info, at: now });
+            }
+            FleetCommand::UndeleteVolume { volume, name } => self.undelete(volume, name)?,
+            FleetCommand::PurgeVolume { volume } => self.purge(volume)?,
         }
         Ok(FleetAnswer::Done)
-    }
-
-    fn up(
-        &mut self,
-        appliance: ApplianceId,
-        name: String,
-        clean: bool,
-    ) -> Result<(), FleetRefusal> {
-        let member = self
-            .members
-            .iter_mut()
-            .find(|member| member.id == appliance)
-            .ok_or(FleetRefusal::UnknownAppliance(appliance))?;
-        member.incarnation = member.incarnation.next();
-        member.name = name;
-        member.up = true;
-        self.view = self.view.next();
-        if !clean {
-            // One entry for both: a verifier asked for under the new view already tells the loss.
-            for info in &mut self.volumes {
-                info.loss_count = info.loss_count.next();
-            }
-        }
-        Ok(())
-    }
-
-    fn create_volume(
-        &mut self,
-        name: String,
-        exports: Vec<ExportRule>,
-        root: RootDirectory,
-    ) -> Result<VolumeId, FleetRefusal> {
-        if !is_volume_name(&name) {
-            return Err(FleetRefusal::BadVolumeName(name));
-        }
-        if self.volumes.iter().any(|info| info.name == name) {
-            return Err(FleetRefusal::VolumeExists(name));
-        }
-        if self.volumes.len() >= VOLUMES_MAX {
-            return Err(FleetRefusal::TooManyVolumes);
-        }
-        if exports.len() > EXPORT_RULES_MAX {
-            return Err(FleetRefusal::TooManyRules);
-        }
-        let id = self.last_volume.next();
-        self.last_volume = id;
-        self.volumes.push(VolumeInfo { id, name, exports, loss_count: LossCount::default(), root });
-        Ok(id)
-    }
-
-    fn volume_mut(&mut self, volume: VolumeId) -> Result<&mut VolumeInfo, FleetRefusal> {
-        self.volumes
-            .iter_mut()
-            .find(|info| info.id == volume)
-            .ok_or(FleetRefusal::UnknownVolume(volume))
     }
 }
 

@@ -406,3 +406,20 @@ async fn a_server_that_is_dropped_closes_its_connections() {
     drop(world.server);
     assert!(client.receive().await.is_none());
 }
+
+#[tokio::test]
+async fn all_connections_close_without_an_answer_and_new_ones_are_served() {
+    let (world, mut client, root) = demo().await;
+    let held = world.tree.plant(DEMO, "slow");
+    let Reply::Lookup(Ok(found)) = client.nfs(lookup(root, "slow")).await else { panic!() };
+    world.tree.hold_reads(Some(held));
+    let read = Args::Read(nfs3::ReadArgs { file: found.object, offset: 0, count: 10 });
+    let (_, bytes) = client.encode_nfs(&read);
+    client.send(&bytes).await;
+    sleep(Duration::from_millis(20)).await;
+    world.server.closer().close_all();
+    world.tree.hold_reads(None);
+    assert!(client.receive().await.is_none());
+    let mut again = world.client().await;
+    assert!(matches!(again.nfs(lookup(root, "slow")).await, Reply::Lookup(Ok(_))));
+}

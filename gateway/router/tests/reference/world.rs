@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use catalog::{Batch, FleetCatalog, MemoryStore, Scan, Store, StoreFault};
+use catalog::{Batch, FleetCatalog, Imaging, MemoryImage, MemoryStore, Scan, Store, StoreFault};
 use consensus::{
     Driver, Durability, Entry, GroupState, Groups, Handle, LogBatch, LogFault, LogStore, MemoryLog,
+    NoPeers,
 };
 use extents::simulated::SimulatedDisk;
 use extents::{Ballast, Disk, Objects, Settings, Sink, Space};
 use model::{
     ApplianceId, Clock, Entropy, GroupId, Index, RootDirectory, Term, Timestamp, VolumeId,
 };
-use router::{Components, Machines, OpenedVolume, Router, StartFault, VolumeFactory};
+use router::{Components, Machines, OpenedVolume, Reach, Router, Start, StartFault, VolumeFactory};
 use tokio::runtime::Runtime;
 
 use crate::draw::Random;
@@ -85,7 +86,7 @@ impl World {
         world.start(true, pace).expect("nothing was lost yet");
         let root = RootDirectory { uid: 0, gid: 0, mode: 0o777 };
         let router = world.router().clone();
-        let made = world.run(router.create_volume("demo".to_owned(), vec![], root));
+        let made = world.run(router.create_volume("demo".to_owned(), vec![], root, &[]));
         assert_eq!(made.expect("the name is free"), VOLUME);
         world
     }
@@ -107,7 +108,8 @@ impl World {
         let on_fatal = Box::new(move |fatal| {
             assert!(ended.load(Ordering::SeqCst), "the driver ended by itself: {fatal:?}");
         });
-        let log = Driver::spawn(groups, apply, clock.clone(), on_fatal).expect("threads start");
+        let log = Driver::spawn(groups, apply, Box::new(NoPeers), clock.clone(), on_fatal)
+            .expect("threads start");
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let space = Arc::new(Space::new("/".into(), disk.clone(), clock.clone(), Ballast::None));
         let factory = Arc::new(Factory {
@@ -125,6 +127,7 @@ impl World {
         let parts = Components {
             appliance: APPLIANCE,
             name,
+            reach: Reach::default(),
             clock,
             entropy,
             log: log.clone(),
@@ -134,7 +137,7 @@ impl World {
         };
         let started = {
             let _inside = runtime.enter();
-            Router::start(parts, clean)
+            Router::start(parts, if clean { Start::Clean } else { Start::Unclean })
         };
         match started {
             Ok(router) => {
@@ -153,7 +156,8 @@ impl World {
     pub fn end(&mut self, end: End, random: &mut Random) {
         let Life { router, runtime, log, dead } = self.life.take().expect("it is running");
         if end == End::Clean {
-            assert!(runtime.block_on(router.stop()), "nothing is wrong with the media");
+            let how = runtime.block_on(router.stop());
+            assert_eq!(how, Start::Clean, "nothing is wrong with the media");
         } else {
             dead.store(true, Ordering::SeqCst);
         }
@@ -222,6 +226,18 @@ impl VolumeFactory<KeptStore> for Factory {
         Ok(OpenedVolume { store: self.meta.clone(), objects })
     }
 
+    fn fresh(&self, _: VolumeId) -> Result<KeptStore, StartFault> {
+        unreachable!("a lone appliance installs no image")
+    }
+
+    fn swap(&self, _: VolumeId) -> std::io::Result<()> {
+        unreachable!("a lone appliance installs no image")
+    }
+
+    fn list(&self) -> std::io::Result<Vec<VolumeId>> {
+        Ok(vec![VOLUME])
+    }
+
     fn delete(&self, _: VolumeId) -> std::io::Result<()> {
         Ok(())
     }
@@ -230,6 +246,14 @@ impl VolumeFactory<KeptStore> for Factory {
 /// A store that is there again after a restart.
 #[derive(Clone, Default)]
 pub struct KeptStore(Arc<MemoryStore>);
+
+impl Imaging for KeptStore {
+    type Image = MemoryImage;
+
+    fn image(&self) -> Result<MemoryImage, StoreFault> {
+        self.0.image()
+    }
+}
 
 impl Store for KeptStore {
     type Value = Vec<u8>;

@@ -7,6 +7,7 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::command::{Answer, Command, Envelope, LogEntry};
 use crate::memory::MemoryStore;
+use crate::store::{Batch, Image, Imaging};
 
 const ADA: ApplianceId = ApplianceId::new(1);
 const BOB: ApplianceId = ApplianceId::new(2);
@@ -180,4 +181,47 @@ fn the_copies_of_one_appliance_are_found_piece_by_piece() {
         }
     }
     assert_eq!(found, [3, 5, 7]);
+}
+
+#[test]
+fn another_copy_answers_in_an_epoch_of_its_own() {
+    let mut world = World::new();
+    world.enter(1, 0, ADD_BOB).unwrap();
+    world.enter(1, 0, TO_BOB).unwrap();
+    world.enter(1, 1, Command::MarkStale { object: FILE, appliance: ADA }).unwrap();
+    assert_eq!(world.record().epoch, Epoch::new(1), "ADA did not answer");
+    world.enter(1, 1, Command::MarkStale { object: FILE, appliance: BOB }).unwrap();
+    assert_eq!(world.record().epoch, Epoch::new(2));
+    world.enter(1, 2, Command::ClearStale { object: FILE, appliance: BOB }).unwrap();
+    assert_eq!(world.record().epoch, Epoch::new(3));
+}
+
+#[test]
+fn a_file_stays_pinned_until_it_is_freed_or_gone() {
+    let mut world = World::new();
+    let pin = |to| Command::Pin { object: FILE, to };
+    let reopened = |world: &World| {
+        let (store, mut batch) = (MemoryStore::default(), Batch::default());
+        let records = world.catalog.store().image().unwrap().next(usize::MAX).unwrap();
+        records.into_iter().for_each(|(key, value)| batch.put(key, value));
+        store.apply(batch).unwrap();
+        Catalog::open(store, &[ADA]).unwrap().pin(FILE)
+    };
+    world.enter(1, 0, pin(Some(BOB))).unwrap();
+    assert_eq!((world.catalog.pin(FILE), reopened(&world)), (Some(BOB), Some(BOB)));
+    world.enter(1, 0, pin(Some(CYD))).unwrap();
+    assert_eq!((world.catalog.pin(FILE), reopened(&world)), (Some(CYD), Some(CYD)));
+    world.enter(1, 0, pin(None)).unwrap();
+    assert_eq!((world.catalog.pin(FILE), reopened(&world)), (None, None));
+
+    world.enter(1, 0, pin(Some(BOB))).unwrap();
+    assert_eq!(world.catalog.pins().len(), 1);
+    let name = Name::parse(b"file").unwrap();
+    let remove = Change::Remove { dir: ObjectId::ROOT, name };
+    let asked = remove.asked(Identity::root(), None, Timestamp::default());
+    world.enter(1, 0, Command::Change(asked)).unwrap();
+    assert_eq!((world.catalog.pin(FILE), reopened(&world)), (None, None));
+    assert_eq!(world.enter(1, 0, pin(Some(BOB))), Err(Refusal::Stale), "there is no such file");
+    let root = Command::Pin { object: ObjectId::ROOT, to: Some(BOB) };
+    assert_eq!(world.enter(1, 0, root), Err(Refusal::Invalid), "no file");
 }

@@ -33,7 +33,7 @@ fn a_busy_client_does_not_push_out_a_quiet_ones_answers() {
 }
 
 #[test]
-fn an_answer_is_forgotten_after_ten_minutes_of_entry_time() {
+fn an_answer_is_forgotten_after_ten_minutes() {
     let mut replay = Replay::default();
     replay.insert(key(1, 1), 1, at(0));
     assert!(replay.insert(key(2, 2), 2, at(600)).is_empty());
@@ -51,4 +51,16 @@ fn the_total_stays_bounded_with_any_number_of_clients() {
     assert_eq!(replay.len(), REPLAY_TOTAL_MAX);
     assert_eq!(replay.clients.len(), REPLAY_TOTAL_MAX);
     assert_eq!(replay.oldest.len(), REPLAY_TOTAL_MAX);
+}
+
+#[test]
+fn a_wall_clock_that_is_far_ahead_moves_the_clock_by_one_step() {
+    let mut clock = ReplayClock::starting_at(at(1000));
+    assert_eq!(clock.pass(at(1001)), at(1001));
+    assert_eq!(clock.pass(at(90_000)), at(1011), "an appliance a day ahead");
+    for second in 1002..1100 {
+        assert_eq!(clock.pass(at(second)), at(1011), "the others");
+        assert_eq!(clock.pass(at(90_000)), at(1011), "and that one, in turns");
+    }
+    assert_eq!(clock.pass(at(90_007)), at(1018), "it goes on as the one that is ahead");
 }

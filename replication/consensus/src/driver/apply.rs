@@ -12,7 +12,7 @@ use super::{
     queue::{PanicWatch, Shared},
 };
 use crate::{
-    Committed, Ticket,
+    Committed, Effect, Ticket,
     limits::{APPLY_ENTRIES_MAX, APPLY_STEPS_MAX},
 };
 
@@ -22,6 +22,8 @@ pub(super) struct Work {
     entries: BTreeMap<GroupId, Vec<Committed>>,
     pub(super) refused: Vec<(Ticket, Refusal)>,
     pub(super) checkpoints: Vec<GroupId>,
+    /// Told after the entries, in order.
+    pub(super) news: Vec<Effect>,
 }
 
 impl Work {
@@ -30,7 +32,10 @@ impl Work {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.refused.is_empty() && self.checkpoints.is_empty()
+        self.entries.is_empty()
+            && self.refused.is_empty()
+            && self.checkpoints.is_empty()
+            && self.news.is_empty()
     }
 
     fn len(&self) -> usize {
@@ -43,6 +48,7 @@ impl Work {
         }
         self.refused.extend(later.refused);
         self.checkpoints.extend(later.checkpoints);
+        self.news.extend(later.news);
     }
 }
 
@@ -92,5 +98,30 @@ fn perform(
     for group in work.checkpoints {
         machines.checkpoint_wanted(group);
     }
+    for effect in work.news {
+        tell(machines, effect);
+    }
     Some(done)
+}
+
+/// Entries that came later may have been applied before: that makes nothing told here untrue. To a
+/// group that is told to install a snapshot none come.
+fn tell(machines: &mut dyn StateMachines, effect: Effect) {
+    match effect {
+        Effect::ReadReady { ticket, .. } => machines.read_ready(ticket),
+        Effect::RoleChanged { group, role } => machines.role_changed(group, role),
+        Effect::SnapshotWanted { group } => machines.snapshot_wanted(group),
+        Effect::InstallSnapshot { group, from, point, membership } => {
+            machines.install_snapshot(group, from, point, membership);
+        }
+        Effect::LogReset { group, index } => machines.log_reset(group, index),
+        // Told in ways of their own.
+        Effect::Opened { .. }
+        | Effect::Lost { .. }
+        | Effect::Refused { .. }
+        | Effect::Send { .. }
+        | Effect::Apply { .. }
+        | Effect::Cut { .. }
+        | Effect::CheckpointWanted { .. } => {}
+    }
 }

@@ -9,13 +9,13 @@ use std::{
     thread::JoinHandle,
 };
 
-use model::{GroupId, Index, Refusal};
+use model::{ApplianceId, GroupId, Index, Membership, Refusal};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use super::queue::{Board, Queued, Shared};
 use crate::{
-    Applied, Event, Ticket,
+    Applied, Event, GroupView, LogPoint, Origin, PeerMessage, Ticket,
     limits::{PROPOSAL_BYTES_MAX, QUEUE_BYTES_MAX},
 };
 
@@ -74,29 +74,115 @@ impl Handle {
         sent
     }
 
+    /// Asks when a read may be done, under `ticket`: the state machine gets `read_ready`, or
+    /// `refused` with `Busy` if this appliance does not lead the group or ceases to.
+    ///
+    /// Refuses at once with `Busy` when too much is waiting, and with `Fault` when the driver has
+    /// stopped.
+    pub fn read(&self, group: GroupId, ticket: Ticket) -> Result<(), Refusal> {
+        self.ask(Event::Read { group, ticket })
+    }
+
+    /// Changes who takes part in a group, as [`Event::ChangeMembership`] says. The ticket is
+    /// answered by `apply` with an entry that has a membership, or by `refused`.
+    ///
+    /// Refuses at once as [`read`](Self::read) does.
+    pub fn change_membership(
+        &self,
+        group: GroupId,
+        ticket: Ticket,
+        wanted: Wanted,
+    ) -> Result<(), Refusal> {
+        let Wanted { voters, learners } = wanted;
+        self.ask(Event::ChangeMembership { group, ticket, voters, learners })
+    }
+
+    fn ask(&self, event: Event) -> Result<(), Refusal> {
+        let closed = self.door.closed.read();
+        if *closed {
+            return Err(Refusal::Fault);
+        }
+        match self.door.queue.try_send(Queued::Ask(event)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Refusal::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(Refusal::Fault),
+        }
+    }
+
     /// Opens a group whose state machine stands at `applied`. What is proposed after this returns
     /// finds it open; entries that the state machine has not seen come by `apply`.
     pub fn open_group(&self, group: GroupId, applied: Applied) -> Opening {
+        self.open(group, applied, Origin::Log)
+    }
+
+    /// The same for a state machine that carries the mark of an installed snapshot. When it is
+    /// open, the mark may go.
+    pub fn open_installed(&self, group: GroupId, applied: Applied) -> Opening {
+        self.open(group, applied, Origin::Snapshot)
+    }
+
+    fn open(&self, group: GroupId, applied: Applied, origin: Origin) -> Opening {
         let (reply, outcome) = mpsc::sync_channel(1);
-        if applied.voters == [self.shared.appliance] {
-            self.post(|board| {
-                board.openings.entry(group).or_default().push(reply);
-                board.changes.push(Event::Open { group, applied });
-            });
-        } else {
-            let _ = reply.try_send(Err(OpenFault::NotAlone));
-        }
+        self.post(|board| {
+            board.openings.entry(group).or_default().push(reply);
+            board.changes.push(Event::Open { group, applied, origin });
+        });
         Opening { outcome }
+    }
+
+    /// What is known here of a group, open or not: who leads it, until when, how far it is.
+    pub fn watch(&self, group: GroupId) -> Arc<GroupView> {
+        self.shared.views.of(group)
+    }
+
+    /// Takes what `from` has sent, or drops it if too much is waiting.
+    pub fn receive(&self, from: ApplianceId, messages: Vec<(GroupId, PeerMessage)>) {
+        self.post(|board| {
+            for (group, message) in messages {
+                board.receive(group, from, message);
+            }
+        });
+    }
+
+    /// Lets another voter lead a group, if this appliance does; seen by `role_changed`.
+    pub fn transfer_leader(&self, group: GroupId, to: ApplianceId) {
+        self.change(Event::TransferLeader { group, to });
+    }
+
+    /// Wakes a sleeping group: its leader may be gone, or it is going to be used.
+    pub fn wake(&self, group: GroupId) {
+        self.change(Event::Wake { group });
+    }
+
+    /// A snapshot up to `point` can be fetched here; the log is kept from there.
+    pub fn snapshot_made(&self, group: GroupId, point: LogPoint, membership: Membership) {
+        self.change(Event::SnapshotMade { group, point, membership });
+    }
+
+    /// The snapshot can't be fetched any more, or could not be made.
+    pub fn snapshot_dropped(&self, group: GroupId) {
+        self.change(Event::SnapshotDropped { group });
+    }
+
+    /// A fetched snapshot is the group's state machine now, with a mark that stays until
+    /// [`StateMachines::log_reset`](crate::StateMachines::log_reset).
+    pub fn snapshot_installed(&self, group: GroupId, applied: Applied) {
+        self.change(Event::SnapshotInstalled { group, applied });
+    }
+
+    /// The snapshot could not be fetched; the state machine is as it was.
+    pub fn snapshot_failed(&self, group: GroupId) {
+        self.change(Event::SnapshotFailed { group });
     }
 
     /// Lets go of a group. Proposals on their way to it are refused; its log stays.
     pub fn close_group(&self, group: GroupId) {
-        self.post(|board| board.changes.push(Event::Close { group }));
+        self.change(Event::Close { group });
     }
 
     /// Lets go of a group and deletes its log.
     pub fn remove_group(&self, group: GroupId) {
-        self.post(|board| board.changes.push(Event::Remove { group }));
+        self.change(Event::Remove { group });
     }
 
     /// The group's state machine is durable up to `index`: the log may be cut there.
@@ -118,6 +204,10 @@ impl Handle {
         }
     }
 
+    fn change(&self, event: Event) {
+        self.post(|board| board.changes.push(event));
+    }
+
     fn post(&self, put: impl FnOnce(&mut Board)) {
         let mut board = self.shared.board.lock();
         if board.ended {
@@ -128,6 +218,15 @@ impl Handle {
         // If the queue is full the log thread is about to look anyway.
         let _ = self.door.queue.try_send(Queued::Look);
     }
+}
+
+/// Who is to take part in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// All who are to vote; somebody must.
+    pub voters: Vec<ApplianceId>,
+    /// All who are to get the log without a vote.
+    pub learners: Vec<ApplianceId>,
 }
 
 /// A group on its way to being open. May be dropped by who does not want to know.
@@ -155,9 +254,6 @@ pub enum OpenFault {
         /// The first entry that is missing, or is not the one that was applied.
         missing: Index,
     },
-    /// It has other voters than this appliance.
-    #[error("the group has other voters than this appliance")]
-    NotAlone,
     /// The driver has stopped.
     #[error("the driver has stopped")]
     Stopped,

@@ -1,32 +1,39 @@
 //! The "log" thread: gathers, steps, passes on.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         atomic::Ordering,
-        mpsc::{Receiver, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
 };
 
 use metrics::counter;
-use model::{Clock, GroupId};
+use model::{ApplianceId, Clock, GroupId};
 
 use super::{
-    LOG_THREAD, OpenFault, PROPOSALS_TOTAL,
+    LOG_THREAD, OpenFault, Outbox, PROPOSALS_TOTAL,
     apply::Work,
     queue::{PanicWatch, Queued, Shared},
 };
 use crate::{
-    Effect, Event, Groups, LogStore, Ticket,
+    Effect, Event, Groups, LogStore, PeerMessage, Ticket,
     limits::{BATCH_BYTES_MAX, BATCH_PROPOSALS_MAX, LINGER_MAX, LINGER_PROPOSALS_MAX},
 };
+
+/// Where effects go.
+pub(super) struct Out {
+    pub(super) work: SyncSender<Work>,
+    pub(super) outbox: Box<dyn Outbox>,
+}
 
 pub(super) fn run<L: LogStore>(
     shared: &Shared,
     mut groups: Groups<L>,
     clock: &dyn Clock,
     queue: &Receiver<Queued>,
-    work: &SyncSender<Work>,
+    mut out: Out,
 ) {
     let _ended = Ended { shared };
     let _panic = PanicWatch { shared, thread: LOG_THREAD };
@@ -37,19 +44,24 @@ pub(super) fn run<L: LogStore>(
         gathered.drain(queue);
         let expected = previous.proposals + gathered.proposals.len();
         if !gathered.any && !stopping && !groups.has_work() {
-            gathered.wait(queue);
+            let patience = groups.next_tick().map(|due| due.saturating_sub(clock.since_boot()));
+            gathered.wait(queue, patience);
             gathered.drain(queue);
         }
         gathered.linger(queue, expected, || previous.linger_left(clock));
         stopping |= gathered.stop;
         previous.proposals = gathered.proposals.len();
-        let events = gathered.into_events(shared);
+        let mut events = gathered.into_events(shared);
+        let now = clock.since_boot();
+        if groups.next_tick().is_some_and(|due| due <= now) {
+            events.push(Event::Tick);
+        }
         if shared.has_failed() {
             return;
         }
-        match groups.step(clock.since_boot(), events) {
+        match groups.step(now, events) {
             Ok(effects) => {
-                if pass_on(shared, effects, work).is_err() {
+                if pass_on(shared, effects, &mut out).is_err() {
                     return;
                 }
             }
@@ -76,18 +88,24 @@ impl Previous {
 #[derive(Default)]
 struct Gathered {
     proposals: Vec<(GroupId, Ticket, Vec<u8>)>,
+    others: Vec<Event>,
     bytes: usize,
     any: bool,
     stop: bool,
 }
 
 impl Gathered {
-    /// Waits until there is something, and takes that.
-    fn wait(&mut self, queue: &Receiver<Queued>) {
-        match queue.recv() {
+    /// Waits until there is something, and takes that; or for as long as it has patience.
+    fn wait(&mut self, queue: &Receiver<Queued>, patience: Option<Duration>) {
+        let queued = match patience {
+            Some(patience) => queue.recv_timeout(patience),
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match queued {
             Ok(queued) => self.add(queued),
+            Err(RecvTimeoutError::Timeout) => {}
             // Nobody is left who could stop us, or ask for anything.
-            Err(_) => self.stop = true,
+            Err(RecvTimeoutError::Disconnected) => self.stop = true,
         }
     }
 
@@ -115,7 +133,8 @@ impl Gathered {
     }
 
     fn has_room(&self) -> bool {
-        !self.stop && self.bytes < BATCH_BYTES_MAX && self.proposals.len() < BATCH_PROPOSALS_MAX
+        let count = self.proposals.len() + self.others.len();
+        !self.stop && self.bytes < BATCH_BYTES_MAX && count < BATCH_PROPOSALS_MAX
     }
 
     fn add(&mut self, queued: Queued) {
@@ -125,6 +144,7 @@ impl Gathered {
                 self.bytes += data.len();
                 self.proposals.push((group, ticket, data));
             }
+            Queued::Ask(event) => self.others.push(event),
             Queued::Look => {}
             Queued::Stop => self.stop = true,
         }
@@ -143,13 +163,15 @@ impl Gathered {
             ticket,
             data,
         }));
+        events.extend(self.others);
         events
     }
 }
 
 /// Sends a step's effects to where they are performed; an error says that nobody is there.
-fn pass_on(shared: &Shared, effects: Vec<Effect>, work: &SyncSender<Work>) -> Result<(), ()> {
+fn pass_on(shared: &Shared, effects: Vec<Effect>, out: &mut Out) -> Result<(), ()> {
     let mut todo = Work::default();
+    let mut mail: BTreeMap<ApplianceId, Vec<(GroupId, PeerMessage)>> = BTreeMap::new();
     for effect in effects {
         match effect {
             Effect::Opened { group, last } => shared.board.lock().reply(group, || Ok(last)),
@@ -159,15 +181,25 @@ fn pass_on(shared: &Shared, effects: Vec<Effect>, work: &SyncSender<Work>) -> Re
             Effect::Refused { ticket, refusal } => todo.refused.push((ticket, refusal)),
             Effect::Apply { group, entries } => todo.add(group, entries),
             Effect::CheckpointWanted { group } => todo.checkpoints.push(group),
+            Effect::Send { group, to, message } => {
+                mail.entry(to).or_default().push((group, message));
+            }
+            Effect::ReadReady { .. }
+            | Effect::RoleChanged { .. }
+            | Effect::SnapshotWanted { .. }
+            | Effect::InstallSnapshot { .. }
+            | Effect::LogReset { .. } => todo.news.push(effect),
             // The log's own business.
             Effect::Cut { .. } => {}
-            // Only lone voters are opened, and they have nobody to write to.
-            Effect::Send { .. } => {}
         }
+    }
+    // First, as the state machines may keep us waiting.
+    for (to, messages) in mail {
+        out.outbox.send(to, messages);
     }
     match todo.is_empty() {
         true => Ok(()),
-        false => work.send(todo).map_err(|_| ()),
+        false => out.work.send(todo).map_err(|_| ()),
     }
 }
 

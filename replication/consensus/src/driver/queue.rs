@@ -1,7 +1,8 @@
 //! What the threads share: the queue of proposals, and a board of everything that must not wait.
 //!
 //! Invariant: whatever is put on the board before a message is queued is seen by the log thread
-//! with or before that message. The board holds at most a few values a group, so it needs no limit.
+//! with or before that message. But for the inbox, which has a limit, the board holds at most a few
+//! values a group.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,11 @@ use model::{ApplianceId, GroupId, Index};
 use parking_lot::Mutex;
 
 use super::{Fatal, OnFatal, OpenFault};
-use crate::{Event, Ticket, limits::QUEUE_PROPOSALS_MAX};
+use crate::{
+    Event, PeerMessage, Ticket,
+    limits::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, QUEUE_PROPOSALS_MAX},
+    view::Views,
+};
 
 /// What goes through the queue.
 pub(super) enum Queued {
@@ -27,6 +32,8 @@ pub(super) enum Queued {
         ticket: Ticket,
         data: Vec<u8>,
     },
+    /// A read or a change of membership.
+    Ask(Event),
     /// There is something on the board.
     Look,
     /// The last message of all.
@@ -49,21 +56,36 @@ pub(super) struct Board {
     pub(super) ended: bool,
     pub(super) applied: BTreeMap<GroupId, Index>,
     pub(super) checkpointed: BTreeMap<GroupId, Index>,
-    /// Open, close, remove, in order.
+    /// Open, close, remove, and what is told of snapshots and leaders, in order.
     pub(super) changes: Vec<Event>,
+    /// What others have sent.
+    pub(super) inbox: Vec<Event>,
+    inbox_bytes: usize,
     pub(super) openings: BTreeMap<GroupId, Vec<OpenReply>>,
 }
 
 impl Board {
-    /// All that is on it, as events: the changes, then what was applied, then checkpointed.
+    /// All that is on it, as events: the changes, what others sent, then what was applied, then
+    /// checkpointed.
     pub(super) fn take(&mut self) -> Vec<Event> {
         let mut events = mem::take(&mut self.changes);
+        events.append(&mut self.inbox);
+        self.inbox_bytes = 0;
         let applied = mem::take(&mut self.applied);
         events.extend(applied.into_iter().map(|(group, index)| Event::Applied { group, index }));
         let points = mem::take(&mut self.checkpointed);
         events
             .extend(points.into_iter().map(|(group, index)| Event::Checkpointed { group, index }));
         events
+    }
+
+    /// Puts a message from another appliance on it, or drops it if too much waits.
+    pub(super) fn receive(&mut self, group: GroupId, from: ApplianceId, message: PeerMessage) {
+        let bytes = self.inbox_bytes + message.size();
+        if bytes <= INBOX_BYTES_MAX && self.inbox.len() < INBOX_MESSAGES_MAX {
+            self.inbox_bytes = bytes;
+            self.inbox.push(Event::Receive { group, from, message });
+        }
     }
 
     pub(super) fn reply(&mut self, group: GroupId, outcome: impl Fn() -> Result<Index, OpenFault>) {
@@ -75,7 +97,7 @@ impl Board {
 }
 
 pub(super) struct Shared {
-    pub(super) appliance: ApplianceId,
+    pub(super) views: Arc<Views>,
     pub(super) board: Mutex<Board>,
     pub(super) queued_bytes: AtomicUsize,
     failed: AtomicBool,
@@ -83,10 +105,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(appliance: ApplianceId, on_fatal: OnFatal) -> (Arc<Self>, Queue) {
+    pub(super) fn new(views: Arc<Views>, on_fatal: OnFatal) -> (Arc<Self>, Queue) {
         let (sender, receiver) = mpsc::sync_channel(QUEUE_PROPOSALS_MAX);
         let shared = Arc::new(Self {
-            appliance,
+            views,
             board: Mutex::default(),
             queued_bytes: AtomicUsize::new(0),
             failed: AtomicBool::new(false),

@@ -1,23 +1,28 @@
 //! One group's log as raft-rs wants to see it.
 //!
 //! Invariant: entries that were written but not yet handed out are kept here, so that a lone voter
-//! never reads from the disk what it has just written. Absent on purpose: writing; snapshots.
+//! never reads from the disk what it has just written. Absent on purpose: writing; what is in a
+//! snapshot, of which raft-rs only learns where it stands.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cell::Cell, collections::VecDeque, sync::Arc};
 
-use model::{ApplianceId, GroupId, Index, Term};
+use model::{GroupId, Index, Membership, Term};
 use raft::{
     Error, GetEntriesContext, RaftState, Result, Storage, StorageError,
-    eraftpb::{Entry, HardState, Snapshot},
+    eraftpb::{ConfState, Entry, HardState, Snapshot},
 };
 
-use crate::{Applied, GroupState, LogFault, LogPoint, LogStore};
+use crate::{Applied, GroupState, LogFault, LogPoint, LogStore, membership::to_conf_state};
 
 pub(super) struct GroupLog<L> {
     store: Arc<L>,
     group: GroupId,
     hard_state: HardState,
-    voters: Vec<u64>,
+    conf_state: ConfState,
+    /// What members that are too far behind are told to fetch.
+    snapshot: Option<Snapshot>,
+    /// raft-rs has asked for a snapshot that is not there.
+    snapshot_missed: Cell<bool>,
     cut: LogPoint,
     last: LogPoint,
     /// The newest entries, up to and with `last`; those that are handed out are dropped.
@@ -41,7 +46,9 @@ impl<L: LogStore> GroupLog<L> {
             store,
             group,
             hard_state,
-            voters: applied.voters.iter().copied().map(ApplianceId::get).collect(),
+            conf_state: to_conf_state(&applied.membership),
+            snapshot: None,
+            snapshot_missed: Cell::new(false),
             cut: state.cut,
             last: LogPoint { index: state.last, term },
             recent: VecDeque::new(),
@@ -55,6 +62,36 @@ impl<L: LogStore> GroupLog<L> {
     /// The log was cut up to and with `point`.
     pub(super) fn set_cut(&mut self, point: LogPoint) {
         self.cut = point;
+    }
+
+    /// The store behind it.
+    pub(super) fn store(&self) -> &Arc<L> {
+        &self.store
+    }
+
+    /// A snapshot is at hand.
+    pub(super) fn set_snapshot(&mut self, point: LogPoint, membership: &Membership) {
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = point.index.get();
+        metadata.term = point.term.get();
+        metadata.set_conf_state(to_conf_state(membership));
+        self.snapshot = Some(snapshot);
+    }
+
+    /// No snapshot is at hand.
+    pub(super) fn drop_snapshot(&mut self) {
+        self.snapshot = None;
+    }
+
+    /// The last entry in the snapshot at hand.
+    pub(super) fn snapshot_index(&self) -> Option<Index> {
+        Some(Index::new(self.snapshot.as_ref()?.get_metadata().index))
+    }
+
+    /// Whether a snapshot was missed since this was asked last.
+    pub(super) fn take_missed(&self) -> bool {
+        self.snapshot_missed.take()
     }
 
     /// `entries` have been written.
@@ -98,8 +135,7 @@ impl<L: LogStore> GroupLog<L> {
 
 impl<L: LogStore> Storage for GroupLog<L> {
     fn initial_state(&self) -> Result<RaftState> {
-        let conf_state = (self.voters.clone(), Vec::new()).into();
-        Ok(RaftState::new(self.hard_state.clone(), conf_state))
+        Ok(RaftState::new(self.hard_state.clone(), self.conf_state.clone()))
     }
 
     fn entries(
@@ -145,9 +181,17 @@ impl<L: LogStore> Storage for GroupLog<L> {
         Ok(self.last.index.get())
     }
 
-    /// There are none: a follower that needs one waits.
+    /// Where a snapshot stands that the log goes on from. Its bytes go another way.
     fn snapshot(&self, _: u64, _: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+        match &self.snapshot {
+            Some(snapshot) if snapshot.get_metadata().index >= self.cut.index.get() => {
+                Ok(snapshot.clone())
+            }
+            _ => {
+                self.snapshot_missed.set(true);
+                Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+            }
+        }
     }
 }
 

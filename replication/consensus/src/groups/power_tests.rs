@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use model::{ApplianceId, GroupId, Index, Refusal, Term};
+use model::{ApplianceId, GroupId, Index, Membership, Refusal, Term};
 
 use super::Groups;
 use crate::{
-    Applied, Committed, Effect, Event, MemoryLog, SyncOutcome, Ticket,
+    Applied, Committed, Effect, Event, MemoryLog, Origin, SyncOutcome, Ticket,
     testing::{Seeded, group},
 };
 
@@ -28,7 +28,7 @@ impl Machine {
     fn applied(&self) -> Applied {
         let last = self.entries.last();
         let (index, term) = last.map(|(index, term, _)| (*index, *term)).unwrap_or_default();
-        Applied { index, term, voters: vec![ME] }
+        Applied { index, term, membership: Membership::of_voters([ME]) }
     }
 }
 
@@ -134,7 +134,8 @@ impl World {
                     self.asked.remove(&ticket);
                 }
                 Effect::Opened { .. } | Effect::Cut { .. } | Effect::CheckpointWanted { .. } => {}
-                Effect::Send { .. } => return Err("a lone voter wrote to somebody".to_owned()),
+                Effect::RoleChanged { role, .. } => assert_eq!(role.leader, Some(ME)),
+                effect => return Err(format!("a lone voter had {effect:?}")),
             }
         }
         Ok(())
@@ -175,8 +176,11 @@ impl World {
 
     fn open_all(&mut self) -> Result<(), String> {
         let opens = self.machines.iter();
-        let opens =
-            opens.map(|(&group, machine)| Event::Open { group, applied: machine.applied() });
+        let opens = opens.map(|(&group, machine)| Event::Open {
+            group,
+            applied: machine.applied(),
+            origin: Origin::Log,
+        });
         let mut events: Vec<_> = opens.collect();
         while !events.is_empty() || self.groups.has_work() {
             match self.groups.step(Duration::ZERO, std::mem::take(&mut events)) {

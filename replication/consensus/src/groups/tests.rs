@@ -1,11 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
-use model::{ApplianceId, GroupId, Index, Refusal};
+use model::{ApplianceId, GroupId, Index, Membership, Refusal};
 
 use super::Groups;
 use crate::{
     APPLY_BYTES_MAX, Applied, BATCH_BYTES_MAX, Committed, Durability, Effect, Event, HardState,
-    LogBatch, LogFault, LogPoint, LogStore, MemoryLog, PROPOSAL_BYTES_MAX, SyncOutcome, Ticket,
+    LogBatch, LogFault, LogPoint, LogStore, MemoryLog, Origin, PROPOSAL_BYTES_MAX, Role,
+    SyncOutcome, Ticket,
     testing::{Seeded, entry, group, index, term},
 };
 
@@ -33,8 +34,9 @@ fn open(number: u64) -> Event {
 }
 
 fn open_at(number: u64, at: u64, in_term: u64) -> Event {
-    let applied = Applied { index: index(at), term: term(in_term), voters: vec![ME] };
-    Event::Open { group: group(number), applied }
+    let applied =
+        Applied { index: index(at), term: term(in_term), membership: Membership::of_voters([ME]) };
+    Event::Open { group: group(number), applied, origin: Origin::Log }
 }
 
 fn propose(number: u64, ticket: u64, data: &str) -> Event {
@@ -93,10 +95,11 @@ fn a_new_group_of_one_leads_at_once_and_tells_its_machine_that_a_term_began() {
     let log = Arc::new(MemoryLog::new());
     let effects = step(&mut groups(&log), vec![open(3)]);
     assert_eq!(effects[0], Effect::Opened { group: group(3), last: index(1) });
-    let begun =
-        Committed { index: index(1), term: term(1), data: Default::default(), ticket: None };
+    let begun = Committed { index: index(1), term: term(1), ..Committed::default() };
     assert_eq!(effects[1], Effect::Apply { group: group(3), entries: vec![begun] });
-    assert_eq!(effects.len(), 2);
+    let role = Role { leader: Some(ME), term: term(1), leads: true };
+    assert_eq!(effects[2], Effect::RoleChanged { group: group(3), role });
+    assert_eq!(effects.len(), 3);
 }
 
 #[test]
@@ -317,9 +320,9 @@ fn a_commit_index_beyond_the_log_is_lost_not_a_panic() {
 }
 
 #[test]
-fn a_committed_change_of_voters_is_a_fault_not_a_wrong_step() {
+fn a_committed_change_that_makes_no_sense_is_a_fault_not_a_wrong_step() {
     let log = Arc::new(MemoryLog::new());
-    let mut change = entry(1, 1, "");
+    let mut change = entry(1, 1, "no change");
     change.set_entry_type(raft::eraftpb::EntryType::EntryConfChangeV2);
     let mut batch = LogBatch::default();
     batch.append(group(3), vec![change]);

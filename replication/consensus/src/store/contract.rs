@@ -38,6 +38,9 @@ macro_rules! contract_tests {
             a_log_can_be_cut_in_the_write_that_appends
             a_removed_group_is_gone
             a_removed_group_can_be_made_anew
+            a_reset_log_holds_nothing_and_goes_on_after_the_point
+            a_reset_log_forgets_entries_beyond_the_point
+            a_new_log_can_be_reset
             entries_stop_at_the_limit_but_give_one
             an_entry_that_is_not_there_is_missing
             the_hard_state_is_replaced
@@ -177,6 +180,63 @@ pub(crate) fn a_removed_group_can_be_made_anew(mut log: impl Fixture) {
     log.store().write(&append(1, &[entry(1, 1, "new")]), Synced).unwrap();
     log.restart();
     assert_eq!(all(log.store(), 1), [entry(1, 1, "new")]);
+}
+
+fn reset(number: u64, to: LogPoint, state: HardState) -> LogBatch {
+    batch(|b| b.reset(group(number), to, state))
+}
+
+pub(crate) fn a_reset_log_holds_nothing_and_goes_on_after_the_point(mut log: impl Fixture) {
+    log.store().write(&append(1, &abc()), Synced).unwrap();
+    log.store().write(&append(2, &abc()), Synced).unwrap();
+    log.store().write(&reset(1, point(9, 4), hard_state(5, 2, 9)), Synced).unwrap();
+    for _ in 0..2 {
+        let state = log.store().state(group(1)).unwrap();
+        assert_eq!((state.cut, state.last), (point(9, 4), index(9)));
+        assert_eq!(state.hard_state, hard_state(5, 2, 9));
+        assert_eq!(log.store().term(group(1), index(9)).unwrap(), term(4));
+        assert!(log.store().entries(group(1), index(3), index(4), u64::MAX).is_err());
+        log.restart();
+    }
+    log.store().write(&append(1, &[entry(10, 5, "j")]), Synced).unwrap();
+    for _ in 0..2 {
+        assert_eq!(all(log.store(), 1), [entry(10, 5, "j")]);
+        assert_eq!(all(log.store(), 2), abc());
+        log.restart();
+    }
+}
+
+pub(crate) fn a_reset_log_forgets_entries_beyond_the_point(mut log: impl Fixture) {
+    let data = "x".repeat(100 << 10);
+    let old: Vec<_> = (1..=50).map(|at| entry(at, 1, &data)).collect();
+    for one in &old {
+        log.store().write(&append(1, std::slice::from_ref(one)), Buffered).unwrap();
+    }
+    log.store().write(&reset(1, point(20, 2), hard_state(3, 0, 20)), Synced).unwrap();
+    // Enough for old files to be given up and what they still hold to be moved.
+    for at in 1..=400 {
+        log.store().write(&append(2, &[entry(at, 1, &data)]), Buffered).unwrap();
+        if at % 50 == 0 {
+            log.store().write(&batch(|b| b.cut(group(2), point(at - 1, 1))), Synced).unwrap();
+            log.store().purge().unwrap();
+        }
+    }
+    for _ in 0..2 {
+        let state = log.store().state(group(1)).unwrap();
+        assert_eq!((state.cut, state.last), (point(20, 2), index(20)));
+        assert_eq!(state.hard_state, hard_state(3, 0, 20));
+        log.restart();
+    }
+    log.store().write(&append(1, &[entry(21, 3, "new")]), Synced).unwrap();
+    log.restart();
+    assert_eq!(all(log.store(), 1), [entry(21, 3, "new")]);
+}
+
+pub(crate) fn a_new_log_can_be_reset(mut log: impl Fixture) {
+    log.store().write(&reset(1, point(7, 2), hard_state(2, 1, 7)), Synced).unwrap();
+    log.restart();
+    assert_eq!(log.store().state(group(1)).unwrap().cut, point(7, 2));
+    assert_eq!(log.store().groups(), [group(1)]);
 }
 
 pub(crate) fn entries_stop_at_the_limit_but_give_one(log: impl Fixture) {

@@ -29,9 +29,16 @@ pub(crate) enum Work {
 pub(crate) struct Entry {
     pub(crate) ticket: Ticket,
     pub(crate) work: Work,
-    /// The last mark given out before this entry's own.
-    pub(crate) previous: Mark,
+    /// Its own mark (a read's is the last one given out) and the one before.
+    pub(crate) marks: Marks,
     span: Span,
+}
+
+/// Two marks that were given out one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks {
+    pub(crate) previous: Mark,
+    pub(crate) own: Mark,
 }
 
 /// The queue, in order of entry.
@@ -52,10 +59,10 @@ impl Work {
 
 impl Spans {
     /// Takes the last place.
-    pub(crate) fn enter(&mut self, span: Span, work: Work, previous: Mark) -> Ticket {
+    pub(crate) fn enter(&mut self, span: Span, work: Work, marks: Marks) -> Ticket {
         self.entered += 1;
         let ticket = Ticket(self.entered);
-        self.entries.push(Entry { ticket, work, previous, span });
+        self.entries.push(Entry { ticket, work, marks, span });
         ticket
     }
 

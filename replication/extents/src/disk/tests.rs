@@ -30,7 +30,7 @@ fn the_simulated_disk_keeps_the_contract() {
     }
 }
 
-const CONTRACT: [Claim; 14] = [
+const CONTRACT: [Claim; 16] = [
     a_missing_file_is_not_found,
     a_missing_directory_is_not_found,
     a_file_is_made_once,
@@ -41,6 +41,8 @@ const CONTRACT: [Claim; 14] = [
     a_file_cut_short_forgets_what_was_beyond,
     a_file_made_longer_reads_as_zeros,
     a_record_is_replaced_as_a_whole,
+    data_and_holes_are_told_apart,
+    a_punched_hole_reads_as_zeros_and_gives_its_room_back,
     a_synced_read_needs_no_waiting,
     an_unlinked_file_lives_until_it_is_closed,
     a_renamed_file_keeps_its_bytes,
@@ -162,6 +164,42 @@ fn a_record_is_replaced_as_a_whole(on: &Subject<'_>) {
     // Too long for a record: whatever comes back must not pass for one.
     file.set_record(&[1; 200]).unwrap();
     assert!(Record::decode(&file.record().unwrap().unwrap()).is_err());
+}
+
+fn data_and_holes_are_told_apart(on: &Subject<'_>) {
+    let file = on.new_file("a");
+    assert_eq!(file.next_data(0).unwrap(), None);
+    write(&*file, &[1; 4096], 1 << 20);
+    file.set_size(4 << 20).unwrap();
+    // Also before anything was synced.
+    for _ in 0..2 {
+        assert_eq!(file.next_data(0).unwrap(), Some(1 << 20));
+        assert_eq!(file.next_data((1 << 20) + 5).unwrap(), Some((1 << 20) + 5));
+        assert_eq!(file.next_hole(0).unwrap(), 0);
+        assert_eq!(file.next_hole(1 << 20).unwrap(), (1 << 20) + 4096);
+        assert_eq!(file.next_data((1 << 20) + 4096).unwrap(), None);
+        assert_eq!(file.next_data(4 << 20).unwrap(), None);
+        file.sync().unwrap();
+    }
+    write(&*file, &[1; 100], (4 << 20) - 100);
+    assert_eq!(file.next_hole((4 << 20) - 50).unwrap(), 4 << 20);
+}
+
+fn a_punched_hole_reads_as_zeros_and_gives_its_room_back(on: &Subject<'_>) {
+    let file = on.new_file("a");
+    write(&*file, &[7; 256 << 10], 0);
+    file.sync().unwrap();
+    let before = file.facts().unwrap();
+    file.punch(span(100, 128 << 10)).unwrap();
+    file.punch(span(200 << 10, 0)).unwrap();
+    file.punch(span((256 << 10) - 10, 1 << 20)).unwrap();
+    file.sync().unwrap();
+    let after = file.facts().unwrap();
+    assert_eq!(after.size, before.size);
+    assert!(after.used <= before.used - (120 << 10), "{before:?} {after:?}");
+    assert_eq!(read(&*file, span(99, 2)), [7, 0]);
+    assert_eq!(read(&*file, span(99 + (128 << 10), 2)), [0, 7]);
+    assert_eq!(read(&*file, span((256 << 10) - 11, 5)), [7, 0, 0, 0, 0]);
 }
 
 fn a_synced_read_needs_no_waiting(on: &Subject<'_>) {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     BackingFile,
     core::{Begun, Changes, Reached, Sized, SyncStep},
+    feed::FrameChange,
     object::{Need, Object, Running, State, Syncing},
 };
 
@@ -63,8 +64,9 @@ impl Objects {
         }
         let object = self.shared.table.get(object)?;
         self.shared.space.admit(span.len())?;
-        let change =
-            self.begin(&object, has_data, |state| state.loaded_mut().begin_write(span, stamping));
+        let change = self.begin(&object, has_data, Some(span), |state| {
+            state.loaded_mut().begin_write(span, stamping)
+        });
         let change = change.await?;
         change.turn().await?;
         let writing = Writing { change, span, payload, count: 0 };
@@ -98,8 +100,9 @@ impl Objects {
             return Err(Refusal::FileTooBig);
         }
         let object = self.shared.table.get(object)?;
-        let change = self
-            .begin(&object, has_data, |state| state.loaded_mut().begin_set_size(size, stamping));
+        let change = self.begin(&object, has_data, None, |state| {
+            state.loaded_mut().begin_set_size(size, stamping)
+        });
         let change = change.await?;
         change.turn().await?;
         let shared = Arc::clone(&self.shared);
@@ -112,6 +115,7 @@ impl Objects {
         &self,
         object: &Arc<Object>,
         has_data: bool,
+        written: Option<Span>,
         begin: impl FnOnce(&mut State) -> Result<Begun, Refusal>,
     ) -> Result<Change, Refusal> {
         self.shared
@@ -119,7 +123,7 @@ impl Objects {
                 let file = state.file.clone().expect("FileMade means an open file");
                 let begun = begin(state)?;
                 Ok(Change {
-                    running: Running::new(Arc::clone(object), begun.ticket),
+                    running: Running::change(object, state, &begun, written),
                     file,
                     begun,
                     flagged: state.loaded().is_flagged(begun.reign),
@@ -171,11 +175,15 @@ impl Change {
                 warn!(object = %object.id, %error, "a change of size failed");
                 shared.copy_failed(&object, CopyFault::SetSize);
             }
-            self.running.finish(|core, ticket| core.finish_set_size(ticket, Sized::AsBefore));
+            let nothing = || FrameChange::Nothing;
+            self.running.finish_change(nothing, |core, ticket| {
+                core.finish_set_size(ticket, Sized::AsBefore)
+            });
             return Err(refusal_of(&error));
         }
         let mut after = self.begun.after;
-        let target = self.running.finish(|core, ticket| {
+        let made = || FrameChange::SetSize(size);
+        let target = self.running.finish_change(made, |core, ticket| {
             core.finish_set_size(ticket, Sized::AsAsked);
             if let Some(used) = used {
                 core.set_used(used);
@@ -240,7 +248,14 @@ impl Writing {
         if self.count < self.payload.len() {
             after.size = before.size.max(end);
         }
-        let target = self.change.running.finish(|core, ticket| {
+        let made = || match self.count {
+            0 => FrameChange::Nothing,
+            count => FrameChange::Write {
+                offset: self.span.offset(),
+                bytes: self.payload.slice(..count),
+            },
+        };
+        let target = self.change.running.finish_change(made, |core, ticket| {
             core.finish_write(ticket, reached);
             if let Some(used) = used {
                 core.set_used(used);

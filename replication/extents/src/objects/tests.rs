@@ -3,6 +3,7 @@
 mod durability;
 mod order;
 mod restart;
+mod stream;
 mod upkeep;
 
 use std::{path::Path, time::Duration};

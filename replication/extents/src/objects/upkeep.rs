@@ -9,7 +9,7 @@ use super::{
     CopyFault, Objects, Shared, blocking,
     load::{file_name, group_name},
 };
-use crate::{Open, Rename, object::Object};
+use crate::{Open, Rename, feed::FeedEnd, object::Object};
 
 /// How many files a clean stop fsyncs at a time.
 const SETTLED_AT_A_TIME: usize = 16;
@@ -28,7 +28,11 @@ impl Objects {
             let Ok(object) = self.shared.table.get(*id) else {
                 continue;
             };
-            object.state().gone = true;
+            {
+                let mut state = object.state();
+                state.gone = true;
+                state.feeds.end(FeedEnd::Stale);
+            }
             doomed.push(object);
         }
         for object in &doomed {
@@ -46,6 +50,7 @@ impl Objects {
             let unlinked = ids.into_iter().try_for_each(|id| shared.unlink(id));
             for object in doomed {
                 shared.close(&object);
+                object.state().unlinked = true;
             }
             unlinked
         });

@@ -1,4 +1,10 @@
+use model::{LossCount, RootDirectory, Timestamp};
+
 use super::*;
+
+mod joining;
+mod volumes;
+mod voters;
 
 const ADA: ApplianceId = ApplianceId::new(7);
 
@@ -19,6 +25,76 @@ fn create(name: &str) -> FleetCommand {
         exports: vec![],
         root: RootDirectory::default(),
     }
+}
+
+const BOB: ApplianceId = ApplianceId::new(8);
+const CYD: ApplianceId = ApplianceId::new(9);
+
+/// A fleet of as many, numbered from 7, all up.
+fn fleet_of(count: u64) -> Fleet {
+    let mut fleet = founded();
+    fleet.apply(up(true)).unwrap();
+    for id in 8..7 + count {
+        admit(&mut fleet, ApplianceId::new(id), MemberKind::Full).unwrap();
+        start(&mut fleet, ApplianceId::new(id), true);
+    }
+    fleet
+}
+
+fn admit(
+    fleet: &mut Fleet,
+    appliance: ApplianceId,
+    kind: MemberKind,
+) -> Result<FleetAnswer, FleetRefusal> {
+    let now = Timestamp::from_nanos(1);
+    let digest = InvitationDigest([appliance.get() as u8; 32]);
+    let expires = Timestamp::from_nanos(10);
+    let _ = fleet.apply(FleetCommand::RevokeInvitation { digest });
+    fleet.apply(FleetCommand::Invite { digest, expires, kind, now })?;
+    fleet.apply(FleetCommand::Admit {
+        digest,
+        appliance,
+        name: format!("a{appliance}"),
+        addresses: vec![],
+        labels: Labels::default(),
+        kind,
+        now,
+    })
+}
+
+fn start(fleet: &mut Fleet, appliance: ApplianceId, clean: bool) -> Incarnation {
+    let Member { name, addresses, labels, .. } = fleet.member(appliance).unwrap().clone();
+    let command = FleetCommand::UpAt { appliance, name, addresses, labels, clean };
+    match fleet.apply(command) {
+        Ok(FleetAnswer::Up { incarnation, .. }) => incarnation,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn down(fleet: &mut Fleet, appliance: ApplianceId) {
+    let incarnation = fleet.member(appliance).unwrap().incarnation;
+    fleet.apply(FleetCommand::Down { appliance, incarnation }).unwrap();
+}
+
+fn create_on(fleet: &mut Fleet, name: &str, members: &[ApplianceId]) -> VolumeId {
+    let (exports, root) = (vec![], RootDirectory::default());
+    let (name, members) = (name.into(), members.to_vec());
+    match fleet.apply(FleetCommand::CreateVolumeOn { name, exports, root, members }) {
+        Ok(FleetAnswer::Volume(volume)) => volume,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn losses(fleet: &Fleet) -> Vec<u64> {
+    fleet.volumes().iter().map(|info| info.loss_count.get()).collect()
+}
+
+/// Refused, and not a trace left.
+fn refused(fleet: &mut Fleet, command: FleetCommand) -> FleetRefusal {
+    let before = fleet.clone();
+    let refusal = fleet.apply(command).unwrap_err();
+    assert_eq!(*fleet, before, "a refused entry leaves no trace");
+    refusal
 }
 
 #[test]

@@ -1,0 +1,235 @@
+//! What a fleet costs: calls through an appliance that owns nothing, files that move, names of many
+//! volumes, and volumes that nobody uses.
+//!
+//! Three appliances hold the volumes and a fourth holds none; all run on one machine, so a rate is
+//! that of all their work together.
+
+#![allow(clippy::disallowed_methods, reason = "a measurement looks at the clock")]
+
+use std::time::{Duration, Instant};
+
+use benches::fleet::{self, Calls, File, Idle, Moved, ORDINARY_DATAGRAM};
+use benches::mesh::bare;
+use benches::sample::Latencies;
+use benches::table::align;
+use clap::Parser;
+use serde::Serialize;
+use tests::{Fleet, Sandbox};
+use tokio::runtime::{Builder, Runtime};
+
+/// Measures a fleet and prints a table.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Smaller sizes and fewer rounds: a look, not a result.
+    #[arg(long)]
+    quick: bool,
+    /// Only the part with this name: forward, move, names or idle.
+    #[arg(long)]
+    only: Option<String>,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+struct Row {
+    what: String,
+    figure: f64,
+    unit: &'static str,
+    /// Beside what it is to be seen, in the same unit.
+    beside: Option<f64>,
+}
+
+fn main() {
+    let options = Options::parse();
+    let sandbox = Sandbox::new();
+    let fleet = Fleet::form(&sandbox, APPLIANCES, DISK_MIB);
+    // One thread: the generator must not take the appliances' processors from them.
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut rows = Vec::new();
+    let wanted = |part: &str| options.only.as_ref().is_none_or(|only| only == part);
+    if wanted("forward") {
+        forward(&options, &fleet, &runtime, &mut rows);
+    }
+    if wanted("move") {
+        move_files(&options, &fleet, &runtime, &mut rows);
+    }
+    if wanted("names") {
+        names(&options, &fleet, &runtime, &mut rows);
+    }
+    if wanted("idle") {
+        idle(&options, &fleet, &mut rows);
+    }
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data"));
+    } else {
+        print!("{}", render(&rows));
+    }
+}
+
+/// The same calls at the owner and at an appliance that holds nothing, one after the other.
+fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+    let time = Duration::from_secs(if options.quick { 1 } else { 5 });
+    let mib = if options.quick { 64 } else { 512 };
+    fleet.make_volume("forward", &fleet_names(1));
+    let bare = runtime.block_on(bare::stream(ORDINARY_DATAGRAM, time)) / MIB;
+    let owner = fleet::address(fleet, 0);
+    let other = fleet::address(fleet, APPLIANCES - 1);
+    runtime.block_on(async {
+        let made = File::make(owner, "/forward", "file", mib).await;
+        for calls in [Calls::Getattr, Calls::ReadPage, Calls::ReadMebibyte, Calls::WriteMebibyte] {
+            let at = made.at(owner).await.run(calls, time).await;
+            let through = made.at(other).await.run(calls, time).await;
+            let mut row = |what, figure, unit, beside| {
+                let what = format!("{} {what}", calls.name());
+                rows.push(Row { what, figure, unit, beside });
+            };
+            if calls.is_bulk() {
+                row("at the owner, beside a bare QUIC stream", at.mebibytes, "MiB/s", Some(bare));
+                row(
+                    "forwarded, beside at the owner",
+                    through.mebibytes,
+                    "MiB/s",
+                    Some(at.mebibytes),
+                );
+            } else {
+                row("at the owner, p50", at.p50_micros, "µs", None);
+                row(
+                    "forwarded, p50, beside at the owner",
+                    through.p50_micros,
+                    "µs",
+                    Some(at.p50_micros),
+                );
+                row(
+                    "forwarded, p99, beside at the owner",
+                    through.p99_micros,
+                    "µs",
+                    Some(at.p99_micros),
+                );
+            }
+        }
+    });
+}
+
+/// A large file goes round the holders; then a small one that is written to all the time.
+fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+    let (mib, rounds) = if options.quick { (128, 10) } else { (1024, 100) };
+    let time = Duration::from_secs(if options.quick { 1 } else { 5 });
+    fleet.make_volume("move", &fleet_names(3));
+    let bare = runtime.block_on(bare::stream(ORDINARY_DATAGRAM, time)) / MIB;
+    let owner = fleet::address(fleet, 0);
+    runtime.block_on(File::make(owner, "/move", "large", mib));
+    let began = Instant::now();
+    let moved = fleet::move_file(fleet, "move/large", "bob");
+    let rate = mib as f64 / began.elapsed().as_secs_f64();
+    rows.push(Row {
+        what: format!("hand-over of {mib} MiB, beside a bare QUIC stream"),
+        figure: rate,
+        unit: "MiB/s",
+        beside: Some(bare),
+    });
+    rows.push(Row {
+        what: "its pause".into(),
+        figure: millis(moved.pause),
+        unit: "ms",
+        beside: None,
+    });
+
+    let other = fleet::address(fleet, APPLIANCES - 1);
+    let file = runtime.block_on(File::make(owner, "/move", "small", SMALL_MIB));
+    let Moved { pauses, refused } = fleet::move_under_load(fleet, &file, other, rounds);
+    let (p50, p99) = percentiles(&pauses);
+    for (what, figure) in [("p50", p50), ("p99", p99)] {
+        let count = pauses.len();
+        let what = format!("pause of {count} hand-overs of {SMALL_MIB} MiB under load, {what}");
+        rows.push(Row { what, figure, unit: "ms", beside: Some(GOAL_PAUSE_MS) });
+    }
+    let what = "hand-overs that did not come about".into();
+    rows.push(Row { what, figure: f64::from(refused), unit: "", beside: None });
+}
+
+/// Files made in 1, 2, 4 and 8 volumes at once, their groups spread over three appliances.
+fn names(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+    let time = Duration::from_secs(if options.quick { 2 } else { 10 });
+    let mut first = None;
+    for volumes in [1_usize, 2, 4, 8] {
+        let exports: Vec<_> = (0..volumes)
+            .map(|number| {
+                let name = format!("names-{volumes}-{number}");
+                fleet.make_volume(&name, &fleet_names(3));
+                (fleet::address(fleet, number % 3), format!("/{name}"))
+            })
+            .collect();
+        let rate = runtime.block_on(fleet::create_rate(exports, time));
+        let what = format!("CREATE in {volumes} volumes at once, beside one");
+        rows.push(Row { what, figure: rate, unit: "op/s", beside: first });
+        first.get_or_insert(rate);
+    }
+}
+
+/// Volumes that nobody uses.
+fn idle(options: &Options, fleet: &Fleet, rows: &mut Vec<Row>) {
+    let volumes = if options.quick { 50 } else { 1000 };
+    let time = Duration::from_secs(10);
+    let before = Idle::measure(fleet.first(), time);
+    for number in 0..volumes {
+        let name = format!("idle-{number}");
+        fleet.first().cli_ok(&["volume", "create", &name, "--on", &fleet_names(3).join(",")]);
+    }
+    // What their making left behind is written and compacted meanwhile.
+    std::thread::sleep(time);
+    let after = Idle::measure(fleet.first(), time);
+    let mut row = |what: &str, figure, unit, beside| {
+        let what = format!("{what} with {volumes} volumes more, beside before");
+        rows.push(Row { what, figure, unit, beside: Some(beside) });
+    };
+    row("resident memory", after.resident_mib, "MiB", before.resident_mib);
+    row("context switches", after.switches, "1/s", before.switches);
+    row("processor", after.processor_percent, "%", before.processor_percent);
+}
+
+fn render(rows: &[Row]) -> String {
+    let mut cells = vec![["what", "figure", "unit", "beside", "ratio"].map(str::to_owned).to_vec()];
+    for row in rows {
+        let beside = row.beside.map_or_else(String::new, |beside| format!("{beside:.1}"));
+        let ratio =
+            row.beside.map_or_else(String::new, |beside| format!("{:.2}", row.figure / beside));
+        cells.push(vec![
+            row.what.clone(),
+            format!("{:.1}", row.figure),
+            row.unit.to_owned(),
+            beside,
+            ratio,
+        ]);
+    }
+    align(&cells)
+}
+
+fn percentiles(pauses: &[Duration]) -> (f64, f64) {
+    let mut latencies = Latencies::default();
+    pauses.iter().for_each(|pause| latencies.push(*pause));
+    let (p50, p99) = latencies.percentiles();
+    (p50 / 1000.0, p99 / 1000.0)
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn fleet_names(count: usize) -> Vec<&'static str> {
+    tests::fleet::NAMES[..count].to_vec()
+}
+
+/// Three that hold volumes, and one that holds none.
+const APPLIANCES: usize = 4;
+
+/// Sparse; room for the large file and its copies.
+const DISK_MIB: u64 = 8192;
+
+const SMALL_MIB: u64 = 16;
+
+/// What a hand-over may hold requests up for, at the 99th percentile.
+const GOAL_PAUSE_MS: f64 = 50.0;
+
+const MIB: f64 = (1 << 20) as f64;

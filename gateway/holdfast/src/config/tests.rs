@@ -1,0 +1,75 @@
+use super::*;
+
+fn check(text: &str) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::read(&path).map_err(|bad| bad.to_string())
+}
+
+/// All files below `configs/`.
+fn shipped(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => shipped(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+#[test]
+fn the_shipped_configurations_are_good() {
+    let mut files = Vec::new();
+    shipped(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs"), &mut files);
+    assert!(files.len() >= 5, "{files:?}");
+    for path in files {
+        Config::read(&path).unwrap();
+    }
+}
+
+#[test]
+fn the_fleet_of_three_can_form_and_stands_at_three_sites() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/fleet");
+    let mut files = Vec::new();
+    shipped(&folder, &mut files);
+    let fleet: Vec<Config> = files.iter().map(|path| Config::read(path).unwrap()).collect();
+    let different = |of: &dyn Fn(&Config) -> String| {
+        fleet.iter().map(of).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!(different(&|config| config.name.clone()), 3);
+    assert_eq!(different(&|config| format!("{:?}", config.mesh.addresses().unwrap())), 3);
+    assert_eq!(different(&|config| config.labels["site"].clone()), 3);
+    // Whoever joins must have no volumes.
+    assert_eq!(fleet.iter().filter(|config| !config.volumes.is_empty()).count(), 0);
+}
+
+#[test]
+fn the_shipped_appliance_configuration_shows_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/appliance.toml");
+    let shipped = Config::read(&path).unwrap();
+    let least = check("root = \"/var/lib/holdfast\"\nname = \"ada\"\n").unwrap();
+    assert_eq!(format!("{shipped:?}"), format!("{least:?}"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place() {
+    let refused = check("root = \"/x\"\nname = \"a\"\n[nfs]\nlissten = []\n").unwrap_err();
+    assert!(refused.contains("lissten") && refused.contains("line 4"), "{refused}");
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_with_key_and_reason() {
+    for (text, key) in [
+        ("[[volume]]\nname = \"a/b\"\n", "volume \"a/b\""),
+        ("[[volume]]\nname = \"a\"\nroot_mode = \"9\"\n", "root_mode"),
+        ("[[volume]]\nname = \"a\"\n[[volume.export]]\nclients = [\"x\"]\n", "clients"),
+        ("[limits]\nopen_files_max = 1\n", "open_files_max"),
+        ("[limits]\nin_flight_bytes_max = 1\n", "in_flight_bytes_max"),
+        ("[admin]\nlisten = \"everywhere\"\n", "admin.listen"),
+        ("[admin]\nlisten = \"10.0.0.5\"\n", "admin.listen"),
+    ] {
+        let refused = check(&format!("root = \"/x\"\nname = \"a\"\n{text}")).unwrap_err();
+        assert!(refused.contains(key), "{refused}");
+    }
+}

@@ -1,0 +1,145 @@
+//! The other end of transfers: what another appliance's stream brings, and the channel that a
+//! stream is to both ends.
+//!
+//! Invariant: a file is received from its owner, in its epoch, over a copy that does not count.
+//! Absent on purpose: when a copy counts; the log says that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use catalog::Imaging;
+use mesh::{BulkReceiver, BulkSender, BulkStream, Chunk};
+use model::{ApplianceId, Epoch, ObjectId, ObjectRecord};
+use replicator::{Broken, Channel, Receiving, ReceivingEnd};
+
+use crate::local::Local;
+use crate::router::Router;
+use crate::wire::{self, StreamOpening};
+
+impl<S: Imaging> Router<S> {
+    /// Serves a stream that another appliance opened.
+    pub(crate) async fn serve_stream(
+        self: &Arc<Self>,
+        from: ApplianceId,
+        opening: Bytes,
+        stream: BulkStream,
+    ) {
+        match wire::decode(&opening) {
+            Ok(StreamOpening::Image { volume }) => self.serve_image(volume, stream).await,
+            Ok(StreamOpening::HandOver { volume, object, epoch, index }) => {
+                let Ok(local) = self.local(volume) else { return };
+                let patience = crate::routing::Patience::new(
+                    self.parts.clock.since_boot(),
+                    crate::routing::PARK_MAX,
+                );
+                if self.wait_applied(&local, index, patience).await.is_err()
+                    || !self.may_receive(&local, object, epoch, from)
+                {
+                    tracing::warn!(%from, %volume, %object, "a hand-over nobody told us of");
+                    return;
+                }
+                self.receive(local, object, stream).await;
+            }
+            Err(bad) => tracing::warn!(%from, %bad, "the opening of a stream can't be read"),
+        }
+    }
+
+    /// Whether the file's owner sends it, in its epoch, and the copy here is none that counts.
+    fn may_receive(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        epoch: Epoch,
+        from: ApplianceId,
+    ) -> bool {
+        let me = self.parts.appliance;
+        let inode = local.inode(object).ok();
+        let record = inode.as_ref().and_then(|inode| inode.record());
+        record.is_some_and(|record: &ObjectRecord| {
+            record.owner == from && record.epoch == epoch && record.stale.contains(&me)
+        })
+    }
+
+    async fn receive(self: &Arc<Self>, local: Arc<Local<S>>, object: ObjectId, stream: BulkStream) {
+        let key = (local.id, object);
+        let receiving = {
+            let mut all = self.transfers.receiving.lock();
+            let new = || {
+                let objects = Clone::clone(&*local.objects);
+                Arc::new(tokio::sync::Mutex::new(Receiving::new(objects, object)))
+            };
+            all.entry(key).or_insert_with(new).clone()
+        };
+        let channel = Arc::new(BulkChannel::new(stream));
+        let Ok((first, _)) = channel.receive().await else { return };
+        let end = receiving.lock().await.run(&first, channel).await;
+        if end.is_ok() {
+            self.gained(&local, object);
+        }
+        match end {
+            // The owner may not have heard: it is kept until the log has decided, or for a while.
+            Ok(_) | Err(ReceivingEnd::Broken) => {
+                let router = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(RECEIVED_KEPT).await;
+                    router.transfers.receiving.lock().remove(&key);
+                    router.drop_other_copies(&local, object).await;
+                });
+            }
+            Err(ReceivingEnd::Refused(refusal)) => {
+                tracing::warn!(volume = %local.id, %object, %refusal, "a copy was refused");
+                self.transfers.receiving.lock().remove(&key);
+            }
+        }
+    }
+}
+
+/// A bulk stream as the replicator wants it: what was sent arrives though this end is dropped.
+pub(crate) struct BulkChannel {
+    /// There until it is dropped.
+    sender: tokio::sync::Mutex<Option<BulkSender>>,
+    receiver: tokio::sync::Mutex<BulkReceiver>,
+}
+
+impl BulkChannel {
+    pub(crate) fn new(stream: BulkStream) -> Self {
+        let BulkStream { sender, receiver } = stream;
+        Self {
+            sender: tokio::sync::Mutex::new(Some(sender)),
+            receiver: tokio::sync::Mutex::new(receiver),
+        }
+    }
+}
+
+impl Drop for BulkChannel {
+    fn drop(&mut self) {
+        // A stream that is dropped without its end being declared takes back what is on its way.
+        if let Some(mut sender) = self.sender.get_mut().take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { sender.finish().await });
+        }
+    }
+}
+
+#[async_trait]
+impl Channel for BulkChannel {
+    async fn send(&self, header: Bytes, payload: Bytes) -> Result<(), Broken> {
+        match &mut *self.sender.lock().await {
+            Some(sender) => sender.send(Chunk { header, payload }).await.map_err(|_| Broken),
+            None => Err(Broken),
+        }
+    }
+
+    async fn receive(&self) -> Result<(Bytes, Bytes), Broken> {
+        match self.receiver.lock().await.receive().await {
+            Ok(Some(Chunk { header, payload })) => Ok((header, payload)),
+            Ok(None) | Err(_) => Err(Broken),
+        }
+    }
+}
+
+/// A decided hand-over is known long before; until then the old owner's copy is kept, too.
+const RECEIVED_KEPT: Duration = Duration::from_secs(30);

@@ -1,0 +1,496 @@
+//! Hand-over of files to other appliances, as jobs at their owner.
+//!
+//! Invariant: the target's copy is stale in the catalog until the entry that makes it the owner's;
+//! from the moment that entry is proposed until its fate is known nothing of the file is answered;
+//! whatever fails on the way, the owner's copy is whole and the outcome is one of two, decided in
+//! the log. Absent on purpose: the stream itself (the replicator's), and why something moves.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::{Command, Imaging};
+use model::{ApplianceId, Epoch, ObjectId, Refusal, Reign, VolumeId};
+use parking_lot::Mutex;
+use replicator::{
+    Channel, Progress, Receiving, SendSettings, Sending, SendingParts, TransferFault, TransferId,
+};
+use tokio::sync::Notify;
+
+use crate::local::Local;
+use crate::receiving::BulkChannel;
+use crate::router::Router;
+use crate::wire::{self, Reply, StreamOpening, TransferCause, TransferPhase, TransferStatus};
+
+/// The jobs of one appliance: those under way, and the last ones that ended.
+#[derive(Default)]
+pub(crate) struct Transfers {
+    next: AtomicU64,
+    jobs: Mutex<BTreeMap<u64, Arc<Job>>>,
+    sending: Mutex<HashSet<(VolumeId, ObjectId)>>,
+    pub(crate) receiving: Mutex<HashMap<(VolumeId, ObjectId), SharedReceiving>>,
+}
+
+/// A file that comes here; one stream at a time.
+pub(crate) type SharedReceiving = Arc<tokio::sync::Mutex<Receiving>>;
+
+/// One transfer.
+pub(crate) struct Job {
+    pub(crate) number: u64,
+    pub(crate) volume: VolumeId,
+    pub(crate) object: ObjectId,
+    pub(crate) to: ApplianceId,
+    pub(crate) cause: TransferCause,
+    progress: Arc<Progress>,
+    phase: Mutex<TransferPhase>,
+    outcome: Mutex<Option<String>>,
+    cancelled: AtomicBool,
+    cancel: Notify,
+    /// How long requests were held up, in microseconds.
+    pause_micros: AtomicU64,
+}
+
+/// Why a transfer came to nothing: the owner keeps the file.
+#[derive(Debug, thiserror::Error)]
+enum Kept {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("{0}")]
+    Stream(#[from] TransferFault),
+    #[error("the other appliance can't be reached: {0}")]
+    Mesh(#[from] mesh::MeshFault),
+    #[error("the last bytes took too long: requests would have been held up")]
+    TooSlow,
+}
+
+impl Job {
+    /// How it is going.
+    pub(crate) fn status(&self) -> TransferStatus {
+        let now = self.progress.now();
+        TransferStatus {
+            phase: *self.phase.lock(),
+            bytes_total: now.bytes_total,
+            bytes_done: now.bytes_done,
+            pause_micros: self.pause_micros.load(Ordering::Relaxed),
+            outcome: self.outcome.lock().clone(),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.outcome.lock().is_some()
+    }
+
+    fn end(&self, phase: TransferPhase, outcome: String) {
+        *self.phase.lock() = phase;
+        *self.outcome.lock() = Some(outcome);
+    }
+
+    async fn cancelled(&self) {
+        loop {
+            let told = self.cancel.notified();
+            if self.cancelled.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
+        }
+    }
+}
+
+impl<S: Imaging> Router<S> {
+    /// Begins a transfer that somebody asks for, if the file is owned here; or finds the one that
+    /// is under way.
+    pub(crate) fn transfer_for(
+        self: &Arc<Self>,
+        volume: VolumeId,
+        object: ObjectId,
+        to: ApplianceId,
+        cause: TransferCause,
+    ) -> Reply {
+        match self.begin_transfer(volume, object, to, cause) {
+            Ok(job) => Reply::Transfer { transfer: job.number },
+            Err(Refusal::Fenced) => {
+                let owner = self.local(volume).ok().and_then(|l| l.inode(object).ok());
+                let to = owner.and_then(|inode| inode.record().map(|record| record.owner));
+                Reply::Moved { to, view: self.fleet_now().view() }
+            }
+            Err(refusal) => Reply::Not(refusal),
+        }
+    }
+
+    pub(crate) fn transfer_status(&self, transfer: u64) -> Reply {
+        match self.transfers.jobs.lock().get(&transfer) {
+            Some(job) => Reply::TransferStatus(job.status()),
+            None => Reply::Not(Refusal::NotFound),
+        }
+    }
+
+    pub(crate) fn cancel_transfer(&self, transfer: u64) -> Reply {
+        match self.transfers.jobs.lock().get(&transfer) {
+            Some(job) => {
+                job.cancelled.store(true, Ordering::Release);
+                job.cancel.notify_waiters();
+                Reply::TransferStatus(job.status())
+            }
+            None => Reply::Not(Refusal::NotFound),
+        }
+    }
+
+    /// How many transfers are under way.
+    pub(crate) fn transfers_under_way(&self) -> usize {
+        self.transfers.jobs.lock().values().filter(|job| !job.has_ended()).count()
+    }
+
+    /// All transfers of this appliance, the oldest first.
+    pub(crate) fn transfer_jobs(&self) -> Vec<Arc<Job>> {
+        self.transfers.jobs.lock().values().cloned().collect()
+    }
+
+    /// Begins to move a file that is owned here.
+    ///
+    /// # Errors
+    /// `Fenced` if another appliance owns it, STALE if it is gone, INVAL if it is no file or the
+    /// target can't hold it; `Busy` if it moves elsewhere already.
+    pub(crate) fn begin_transfer(
+        self: &Arc<Self>,
+        volume: VolumeId,
+        object: ObjectId,
+        to: ApplianceId,
+        cause: TransferCause,
+    ) -> Result<Arc<Job>, Refusal> {
+        let local = self.local(volume)?;
+        let file = local.file(object)?;
+        let record = file.inode.record().ok_or(Refusal::Invalid)?;
+        if !self.owns(&local, record) {
+            return Err(Refusal::Fenced);
+        }
+        let fleet = self.fleet_now();
+        if to == self.parts.appliance || !fleet.volume_members(volume).contains(&to) {
+            return Err(Refusal::Invalid);
+        }
+        let mut jobs = self.transfers.jobs.lock();
+        let under_way = jobs
+            .values()
+            .find(|job| (job.volume, job.object) == (volume, object) && !job.has_ended());
+        if let Some(job) = under_way {
+            return if job.to == to { Ok(job.clone()) } else { Err(Refusal::Busy) };
+        }
+        let ended = jobs.values().filter(|job| job.has_ended()).map(|job| job.number);
+        let forgotten: Vec<u64> = ended.collect();
+        for number in forgotten.iter().take(forgotten.len().saturating_sub(JOBS_KEPT_MAX)) {
+            jobs.remove(number);
+        }
+        let number = self.transfers.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let job = Arc::new(Job {
+            number,
+            volume,
+            object,
+            to,
+            cause,
+            progress: Arc::new(Progress::new(self.parts.clock.wall())),
+            phase: Mutex::new(TransferPhase::Waiting),
+            outcome: Mutex::new(None),
+            cancelled: AtomicBool::new(false),
+            cancel: Notify::new(),
+            pause_micros: AtomicU64::new(0),
+        });
+        jobs.insert(number, job.clone());
+        drop(jobs);
+        let (router, running) = (self.clone(), job.clone());
+        tokio::spawn(async move { router.run_transfer(&local, &running).await });
+        Ok(job)
+    }
+
+    async fn run_transfer(self: &Arc<Self>, local: &Arc<Local<S>>, job: &Job) {
+        self.transfers.sending.lock().insert((job.volume, job.object));
+        let moved = self.move_file(local, job).await;
+        self.transfers.sending.lock().remove(&(job.volume, job.object));
+        let (object, to) = (job.object, job.to);
+        match moved {
+            Ok(()) => {
+                tracing::info!(volume = %local.id, %object, %to, cause = ?job.cause, "handed over");
+                self.note_move(local, job);
+                job.end(TransferPhase::Done, "handed over".to_owned());
+            }
+            Err(kept) => {
+                tracing::info!(volume = %local.id, %object, %to, %kept, "not handed over");
+                job.end(TransferPhase::Kept, kept.to_string());
+                self.drop_other_copies(local, object).await;
+            }
+        }
+        self.parts.machines.moved();
+    }
+
+    async fn move_file(self: &Arc<Self>, local: &Arc<Local<S>>, job: &Job) -> Result<(), Kept> {
+        let (object, to) = (job.object, job.to);
+        let file = self.owned(local, object)?;
+        let epoch = file.epoch;
+        self.list_target(local, object, file.reign(), to, job).await?;
+        *job.phase.lock() = TransferPhase::Copying;
+        let has_data = local.file(object)?.has_data;
+        let reign = Reign { epoch, view: local.reign() };
+        let transfer = TransferId::new(self.transfer_id(job.number));
+        // It came here that way, which was decided when we became its owner.
+        self.transfers.receiving.lock().remove(&(job.volume, object));
+        let channel = self.channel(local, job, epoch).await?;
+        let parts = SendingParts {
+            objects: Clone::clone(&*local.objects),
+            object,
+            has_data,
+            reign,
+            transfer,
+            settings: SendSettings::default(),
+            progress: job.progress.clone(),
+        };
+        let mut sending = Sending::begin(parts, channel).await?;
+        let mut breaks = 0;
+        loop {
+            let close = tokio::select! {
+                close = sending.until_close() => close,
+                () = job.cancelled() => return Err(Kept::Cancelled),
+            };
+            match close {
+                Ok(()) => {}
+                Err(TransferFault::Broken) if breaks < BREAKS_MAX => {
+                    breaks += 1;
+                    let channel = self.channel_again(local, job, epoch).await?;
+                    sending.resume(channel).await?;
+                    continue;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+            match self.close_and_hand_over(local, job, epoch, &mut sending).await {
+                // The gate is open again: go on copying, and try once more.
+                Err(Kept::Stream(TransferFault::Broken)) if breaks < BREAKS_MAX => {
+                    breaks += 1;
+                    *job.phase.lock() = TransferPhase::Copying;
+                    let channel = self.channel_again(local, job, epoch).await?;
+                    sending.resume(channel).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The target is listed as a copy that is not whole.
+    async fn list_target(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        reign: Reign,
+        to: ApplianceId,
+        job: &Job,
+    ) -> Result<(), Kept> {
+        for _ in 0..LISTED_TRIES {
+            if job.cancelled.load(Ordering::Acquire) {
+                return Err(Kept::Cancelled);
+            }
+            // A good copy is overwritten: it must not be taken for one meanwhile.
+            let is_good =
+                local.file(object)?.inode.record().is_some_and(|record| {
+                    record.replicas.contains(&to) && !record.stale.contains(&to)
+                });
+            if is_good {
+                let stale = Command::MarkStale { object, appliance: to };
+                self.enter_under(local, reign, stale).await?;
+            }
+            let add = Command::AddReplica { object, appliance: to };
+            match self.enter_under(local, reign, add).await {
+                Ok(_) => return Ok(()),
+                // Its old file is still being removed there.
+                Err(Refusal::Busy) => tokio::time::sleep(LISTED_AGAIN_AFTER).await,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// Parks requests, sends the last bytes, and lets the log decide.
+    async fn close_and_hand_over(
+        &self,
+        local: &Local<S>,
+        job: &Job,
+        epoch: Epoch,
+        sending: &mut Sending,
+    ) -> Result<(), Kept> {
+        let _closed = local.gates.close(job.object).await;
+        let began = self.parts.clock.since_boot();
+        *job.phase.lock() = TransferPhase::Closing;
+        let file = self.owned(local, job.object)?;
+        if file.epoch != epoch {
+            return Err(Refusal::Fenced.into());
+        }
+        // The copy that stays here counts as a good one until the new owner writes: what it was
+        // told to keep, and what its COMMITs will vouch for, is durable in both.
+        let last_bytes = tokio::time::timeout(FINISH_WAIT, sending.finish());
+        let synced = local.objects.commit(job.object, file.has_data);
+        let (finished, synced) = tokio::join!(last_bytes, synced);
+        finished.map_err(|_| Kept::TooSlow)??;
+        local.news.no_fault_open().await;
+        synced?;
+        if job.cancelled.load(Ordering::Acquire) {
+            return Err(Kept::Cancelled);
+        }
+        self.send_answers(local, job).await?;
+        let outcome = self.decide(local, job, file.reign()).await;
+        let pause = self.parts.clock.since_boot().saturating_sub(began);
+        let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        job.pause_micros.store(micros, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Proposes the hand-over and finds out what became of it: the gate stays closed until the log
+    /// has said it.
+    async fn decide(&self, local: &Local<S>, job: &Job, reign: Reign) -> Result<(), Kept> {
+        let hand_over = Command::HandOver { object: job.object, to: job.to };
+        match self.enter_once_under(local, reign, hand_over).await {
+            Ok(_) => return Ok(()),
+            // Applied and refused, or certainly never proposed: the epoch goes on.
+            Err(refusal) if refusal != Refusal::Unknown && refusal != Refusal::Busy => {
+                return Err(refusal.into());
+            }
+            Err(_) => {}
+        }
+        loop {
+            let keep = Command::Keep { object: job.object };
+            match self.enter_under(local, reign, keep).await {
+                Ok(_) => return Err(Refusal::Busy.into()),
+                Err(Refusal::Stale) => return Err(Refusal::Stale.into()),
+                Err(Refusal::Fenced) => {
+                    let owner = local.file(job.object)?.inode.record().map(|record| record.owner);
+                    return match owner == Some(job.to) {
+                        true => Ok(()),
+                        false => Err(Refusal::Fenced.into()),
+                    };
+                }
+                Err(_) => tokio::time::sleep(DECIDE_AGAIN_AFTER).await,
+            }
+        }
+    }
+
+    /// The new owner must know the calls that were answered here: each of them may come again.
+    async fn send_answers(&self, local: &Local<S>, job: &Job) -> Result<(), Kept> {
+        let all = local.data_calls.answers_about(job.object);
+        // A request's header has a limit, far below what a thousand answers take.
+        for some in all.chunks(ANSWERS_AT_ONCE) {
+            let (volume, object, answers) = (local.id, job.object, some.to_vec());
+            let request = wire::Request::Answers { volume, object, answers };
+            match self.ask_peer(job.to, &request, Bytes::new(), FINISH_WAIT).await? {
+                (Reply::At(_), _) => {}
+                (Reply::Not(refusal), _) => return Err(refusal.into()),
+                _ => return Err(Refusal::Fault.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn channel(
+        &self,
+        local: &Local<S>,
+        job: &Job,
+        epoch: Epoch,
+    ) -> Result<Arc<dyn Channel>, Kept> {
+        let mesh = self.mesh().ok_or(mesh::MeshFault::NotSent)?;
+        let opening = StreamOpening::HandOver {
+            volume: local.id,
+            object: job.object,
+            epoch,
+            index: local.catalog.applied_index(),
+        };
+        let stream = mesh.open_stream(job.to, wire::encode(&opening)).await?;
+        Ok(Arc::new(BulkChannel::new(stream)))
+    }
+
+    /// Another channel after one broke, tried for a while.
+    async fn channel_again(
+        &self,
+        local: &Local<S>,
+        job: &Job,
+        epoch: Epoch,
+    ) -> Result<Arc<dyn Channel>, Kept> {
+        let began = self.parts.clock.since_boot();
+        // One try at an appliance that is gone takes seconds, so tries are not counted.
+        while self.parts.clock.since_boot().saturating_sub(began) < CHANNEL_AGAIN_MAX {
+            match self.channel(local, job, epoch).await {
+                Err(Kept::Mesh(_)) => tokio::time::sleep(CHANNEL_AGAIN_AFTER).await,
+                outcome => return outcome,
+            }
+            if job.cancelled.load(Ordering::Acquire) {
+                return Err(Kept::Cancelled);
+            }
+        }
+        Err(mesh::MeshFault::NotSent.into())
+    }
+
+    /// Looks for files owned here that have copies elsewhere, left by hand-overs of an earlier run,
+    /// and has them given up.
+    pub(crate) async fn drop_left_copies(self: &Arc<Self>, local: &Arc<Local<S>>) {
+        let mut after = ObjectId::ROOT;
+        loop {
+            let look = local.catalog.copies_of(self.parts.appliance, after, LEFT_AT_ONCE);
+            let Ok(copies) = look.inspect_err(|fault| {
+                tracing::error!(volume = %local.id, %fault, "copies can't be looked for");
+            }) else {
+                return;
+            };
+            for (object, record) in copies.found {
+                if record.owner == self.parts.appliance && record.replicas.len() > 1 {
+                    self.drop_other_copies(local, object).await;
+                }
+            }
+            match copies.next {
+                Some(next) => after = next,
+                None => return,
+            }
+            tokio::time::sleep(LEFT_PAUSE).await;
+        }
+    }
+
+    /// Gives up the other copies of a file that is owned here and not on its way elsewhere.
+    pub(crate) async fn drop_other_copies(&self, local: &Local<S>, object: ObjectId) {
+        let Ok(file) = local.file(object) else { return };
+        let Some(record) = file.inode.record() else { return };
+        let Some(view) = self.owns_under(local, record) else { return };
+        if self.is_sending(local.id, object) {
+            return;
+        }
+        let reign = Reign { view, epoch: record.epoch };
+        for &appliance in record.replicas.iter().filter(|a| **a != record.owner) {
+            let drop = Command::DropReplica { object, appliance };
+            if let Err(refusal) = self.enter_under(local, reign, drop).await {
+                tracing::debug!(%object, %refusal, "an old copy stays for now");
+            }
+        }
+    }
+
+    /// Whether a transfer of the file from here is under way.
+    pub(crate) fn is_sending(&self, volume: VolumeId, object: ObjectId) -> bool {
+        self.transfers.sending.lock().contains(&(volume, object))
+    }
+
+    /// A number that no run of this appliance gave to a transfer before.
+    fn transfer_id(&self, number: u64) -> u64 {
+        self.up_view.load(Ordering::Acquire) << 32 | number & 0xffff_ffff
+    }
+}
+
+/// So many that have ended can still be asked about.
+const JOBS_KEPT_MAX: usize = 256;
+/// So often a stream may break before the owner gives up.
+const BREAKS_MAX: u32 = 20;
+/// A process that is started anew is back before that; the file is served here all the time.
+const CHANNEL_AGAIN_MAX: Duration = Duration::from_secs(15);
+const CHANNEL_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// A removal is carried out once a second.
+const LISTED_TRIES: u32 = 40;
+const LISTED_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Requests wait no longer than this for the last bytes.
+const FINISH_WAIT: Duration = Duration::from_secs(5);
+/// Each takes up to a few hundred bytes of a header's 64 KiB.
+const ANSWERS_AT_ONCE: usize = 100;
+const DECIDE_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const LEFT_AT_ONCE: usize = 1000;
+const LEFT_PAUSE: Duration = Duration::from_millis(20);

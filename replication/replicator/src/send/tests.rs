@@ -1,0 +1,244 @@
+use extents::FrameChange;
+use model::{Epoch, Reign, Sequence, Span, View};
+
+use super::*;
+
+const SETTINGS: SendSettings = SendSettings {
+    rate_bytes_per_second: None,
+    window_bytes: 4 << 20,
+    queue_bytes: 32 << 20,
+    copies_at_a_time: 4,
+    sync_every_bytes: 8 << 20,
+    close_bytes: 2 << 20,
+};
+
+fn mark(sequence: u64) -> Mark {
+    let reign = Reign { epoch: Epoch::new(1), view: View::new(1) };
+    Mark { reign, sequence: Sequence::new(sequence) }
+}
+
+fn base(sequence: u64) -> Base {
+    Base { mark: mark(sequence), stamp: None, size: 64 << 20 }
+}
+
+fn frame(sequence: u64, len: usize) -> Frame {
+    let change = FrameChange::Write { offset: 0, bytes: vec![0; len].into() };
+    Frame { mark: mark(sequence), stamp: None, change }
+}
+
+fn look(to_copy: u64) -> Look {
+    let backlog = Backlog { frames: 0, queued_bytes: 0, to_copy };
+    Look { now: Duration::ZERO, backlog, settled: None }
+}
+
+fn core_with(settings: SendSettings) -> SendCore {
+    let mut core = SendCore::new(settings, TransferId::new(1), HasData::Yes, base(0));
+    let effects = core.step(look(0), SendEvent::Connected);
+    assert!(matches!(effects[..], [SendEffect::Send(Message::Begin { .. })]));
+    core
+}
+
+fn up_with(settings: SendSettings) -> SendCore {
+    let mut core = core_with(settings);
+    answer(&mut core, look(0), Message::Ready { received: Some(mark(0)) });
+    core
+}
+
+fn answer(core: &mut SendCore, look: Look, answer: Message) -> Vec<SendEffect> {
+    core.step(look, SendEvent::Answer(answer))
+}
+
+fn copies(effects: &[SendEffect]) -> usize {
+    effects.iter().filter(|effect| **effect == SendEffect::Copy).count()
+}
+
+fn syncs(effects: &[SendEffect]) -> usize {
+    let sync = |effect: &&SendEffect| matches!(effect, SendEffect::Send(Message::Sync { .. }));
+    effects.iter().filter(sync).count()
+}
+
+#[test]
+fn nothing_goes_out_before_the_receiver_is_ready() {
+    let mut core = core_with(SETTINGS);
+    assert!(!core.wants_frame());
+    assert_eq!(copies(&core.step(look(9), SendEvent::Woke)), 0);
+    let ready = Message::Ready { received: Some(mark(0)) };
+    assert_eq!(copies(&answer(&mut core, look(9), ready)), 4);
+    assert!(core.wants_frame());
+}
+
+#[test]
+fn no_more_is_on_its_way_than_the_window() {
+    let mut core = up_with(SETTINGS);
+    for sequence in 1..=4 {
+        assert!(core.wants_frame());
+        core.step(look(9), SendEvent::Frame(frame(sequence, 1 << 20)));
+    }
+    assert!(!core.wants_frame());
+    answer(&mut core, look(9), Message::Received { mark: mark(1) });
+    assert!(core.wants_frame());
+}
+
+#[test]
+fn no_more_copies_are_made_than_may_be_and_none_while_much_is_queued() {
+    let mut core = up_with(SETTINGS);
+    assert_eq!(copies(&core.step(look(9), SendEvent::Woke)), 4);
+    let copied = Copied { span: Span::new(0, 1 << 20).unwrap(), data_bytes: 1 << 20 };
+    assert_eq!(copies(&core.step(look(5), SendEvent::Copied(Ok(Some(copied))))), 1);
+    let mut crowded = look(5);
+    crowded.backlog.queued_bytes = 16 << 20;
+    assert_eq!(copies(&core.step(crowded, SendEvent::Copied(Ok(Some(copied))))), 0);
+}
+
+#[test]
+fn a_rate_holds_copies_up_and_not_frames() {
+    let settings = SendSettings { rate_bytes_per_second: Some(1 << 20), ..SETTINGS };
+    let mut core = up_with(settings);
+    assert_eq!(copies(&core.step(look(9), SendEvent::Woke)), 1);
+    assert!(core.wants_frame());
+    let at = core.wake_at(look(8)).unwrap();
+    assert!((Duration::from_millis(999)..Duration::from_millis(1001)).contains(&at), "{at:?}");
+    let later = |now| Look { now, ..look(8) };
+    assert_eq!(copies(&core.step(later(Duration::from_millis(900)), SendEvent::Woke)), 0);
+    assert_eq!(copies(&core.step(later(at + Duration::from_millis(1)), SendEvent::Woke)), 1);
+    // A hole costs nothing.
+    let hole = Copied { span: Span::new(0, 1 << 20).unwrap(), data_bytes: 0 };
+    let event = SendEvent::Copied(Ok(Some(hole)));
+    assert_eq!(copies(&core.step(later(at + Duration::from_millis(2)), event)), 1);
+}
+
+#[test]
+fn one_round_runs_at_a_time_and_the_last_one_is_small() {
+    let mut core = up_with(SETTINGS);
+    let mut asked = 0;
+    for sequence in 1..=20 {
+        asked += syncs(&core.step(look(9), SendEvent::Frame(frame(sequence, 1 << 20))));
+        answer(&mut core, look(9), Message::Received { mark: mark(sequence) });
+    }
+    assert_eq!(asked, 1);
+    let durable = Message::Durable { round: core.round, mark: mark(8) };
+    assert_eq!(syncs(&answer(&mut core, look(9), durable)), 1);
+    assert!(!core.is_close(look(0)), "a round is under way");
+    let durable = Message::Durable { round: core.round, mark: mark(20) };
+    assert_eq!(syncs(&answer(&mut core, look(0), durable)), 0);
+    assert!(!core.is_close(look(0)), "copies are under way");
+    for _ in 0..4 {
+        core.step(look(0), SendEvent::Copied(Ok(None)));
+    }
+    assert!(core.is_close(look(0)));
+    assert!(!core.is_close(look(1)));
+}
+
+#[test]
+fn a_new_channel_gets_what_the_receiver_does_not_have_and_no_more() {
+    let mut core = up_with(SETTINGS);
+    for sequence in 1..=3 {
+        core.step(look(9), SendEvent::Frame(frame(sequence, 100)));
+    }
+    core.step(look(0), SendEvent::Broken);
+    assert!(!core.is_up() && !core.wants_frame());
+    let effects = core.step(look(0), SendEvent::Connected);
+    assert!(matches!(effects[..], [SendEffect::Send(Message::Resume { .. })]));
+    let effects = answer(&mut core, look(9), Message::Ready { received: Some(mark(2)) });
+    assert_eq!(effects[0], SendEffect::Send(Message::Frame(frame(3, 100))));
+    assert_eq!(core.bytes_resent, 100);
+    let frames = effects.iter().filter(|e| matches!(e, SendEffect::Send(Message::Frame(_))));
+    assert_eq!(frames.count(), 1);
+}
+
+#[test]
+fn a_drain_that_broke_off_does_not_go_on_by_itself() {
+    let mut core = up_with(SETTINGS);
+    core.step(look(0), SendEvent::Frame(frame(1, 100)));
+    core.step(look(0), SendEvent::Drain);
+    let settled = Look { settled: Some(base(1)), ..look(0) };
+    let effects = core.step(settled, SendEvent::Woke);
+    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(1)))]);
+    core.step(settled, SendEvent::Broken);
+    core.step(settled, SendEvent::Connected);
+    // Changes may be made again: nothing is finished, and it comes close as if for the first time.
+    let effects = answer(&mut core, settled, Message::Ready { received: Some(mark(1)) });
+    assert_eq!(syncs(&effects), 1, "{effects:?}");
+    assert!(!core.is_close(settled));
+    let durable = Message::Durable { round: core.round, mark: mark(1) };
+    answer(&mut core, settled, durable);
+    assert!(core.is_close(settled));
+    let effects = core.step(settled, SendEvent::Drain);
+    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(1)))]);
+}
+
+#[test]
+fn a_receiver_without_memory_makes_it_begin_anew() {
+    let mut core = up_with(SETTINGS);
+    core.step(look(9), SendEvent::Frame(frame(1, 100)));
+    core.step(look(0), SendEvent::Broken);
+    core.step(look(0), SendEvent::Connected);
+    let effects = answer(&mut core, look(0), Message::Ready { received: None });
+    assert_eq!(effects, [SendEffect::BeginAnew]);
+    assert!(matches!(core.begin_anew(base(5)), Message::Begin { .. }));
+    answer(&mut core, look(0), Message::Ready { received: Some(mark(5)) });
+    assert!(core.wants_frame());
+}
+
+#[test]
+fn finished_is_only_what_the_object_still_is() {
+    let mut core = up_with(SETTINGS);
+    core.step(look(0), SendEvent::Drain);
+    let settled = |sequence| Look { settled: Some(base(sequence)), ..look(0) };
+    let effects = core.step(settled(3), SendEvent::Woke);
+    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(3)))]);
+    let again = answer(&mut core, settled(4), Message::Finished { mark: mark(3) });
+    assert_eq!(core.finished(), None);
+    assert_eq!(again, [SendEffect::Send(Message::Finish(base(4)))]);
+    answer(&mut core, settled(4), Message::Finished { mark: mark(4) });
+    assert_eq!(core.finished(), Some(base(4)));
+}
+
+#[test]
+fn no_round_is_asked_for_behind_a_finish() {
+    let mut core = up_with(SETTINGS);
+    for sequence in 1..=20 {
+        core.step(look(9), SendEvent::Frame(frame(sequence, 1 << 20)));
+    }
+    assert!(core.round_running);
+    for _ in 0..4 {
+        core.step(look(0), SendEvent::Copied(Ok(None)));
+    }
+    core.step(look(0), SendEvent::Drain);
+    let settled = Look { settled: Some(base(20)), ..look(0) };
+    let effects = core.step(settled, SendEvent::Woke);
+    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(20)))]);
+    let durable = Message::Durable { round: core.round, mark: mark(8) };
+    assert_eq!(answer(&mut core, settled, durable), []);
+}
+
+#[test]
+fn senseless_answers_end_it() {
+    let answers = [
+        Message::Ready { received: None },
+        Message::Received { mark: mark(9) },
+        Message::Durable { round: Round::default(), mark: mark(0) },
+        Message::Finished { mark: mark(0) },
+        Message::Sync { round: Round::default() },
+        Message::Finish(base(0)),
+    ];
+    for senseless in answers {
+        let mut core = up_with(SETTINGS);
+        answer(&mut core, look(0), senseless);
+        assert_eq!(core.fault(), Some(TransferFault::Protocol));
+        assert!(!core.wants_frame());
+    }
+}
+
+#[test]
+fn settings_that_would_not_get_on_are_refused() {
+    assert_eq!(SendSettings::default().check(), Ok(()));
+    let queue = SendSettings { queue_bytes: 4 << 20, ..SETTINGS };
+    assert_eq!(queue.check(), Err(BadSettings::Queue));
+    let none = SendSettings { copies_at_a_time: 0, ..SETTINGS };
+    assert_eq!(none.check(), Err(BadSettings::Queue));
+    let small = SendSettings { window_bytes: 1, ..SETTINGS };
+    assert_eq!(small.check(), Err(BadSettings::Small));
+    let rate = SendSettings { rate_bytes_per_second: Some(0), ..SETTINGS };
+    assert_eq!(rate.check(), Err(BadSettings::Rate));
+}

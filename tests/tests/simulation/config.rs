@@ -1,0 +1,112 @@
+//! What one run is made of.
+
+/// Something done wrong on purpose, for a checker to find. Each is a promise that the appliance
+/// of the simulation does not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    Nothing,
+    /// Acts without a live lease, and so beside whoever took over.
+    ActsWithoutLease,
+    /// Acts under an older view than one that it has heard of.
+    ForgetsWhatItHeard,
+    /// Acts at once when it comes back, while another still stands in for it.
+    TrustsStandIns,
+    /// Answers COMMIT without a sync.
+    CommitsWithoutSync,
+    /// Acknowledges a change that a good copy elsewhere misses.
+    LeavesCopiesGood,
+    /// Hands a file over and stays a good copy that is not durable.
+    LeavesOwnCopyUnsynced,
+    /// Hands a file over without the answers that were given about it.
+    KeepsAnswers,
+    /// Sends a call on for a client that has gone.
+    ForwardsForTheGone,
+    /// Executes a forwarded change of data whatever view its sender had.
+    IgnoresViews,
+    /// Does not know a change of names that was applied before.
+    ForgetsNames,
+    /// Answers that nothing was done from a look, so that the log does not know the call.
+    RefusesFromALook,
+    /// Reads names without asking anybody whether it still leads.
+    ReadsWithoutRound,
+    /// Answers a removal before the file's owner knows it.
+    OwnersMayNotKnow,
+    /// Does not raise loss counts: its start calls itself clean.
+    CallsItselfClean,
+    /// A clock may run a fifth slower than another.
+    WildClocks,
+    /// One appliance leaves an entry out.
+    SkipsAnEntry,
+}
+
+/// How bad it gets.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// Lost messages in a thousand.
+    pub loss: u64,
+    /// Doubled messages in a thousand.
+    pub doubles: u64,
+    /// Messages that are late by up to two seconds, in a thousand.
+    pub late: u64,
+    /// Strokes of misfortune in the run.
+    pub strokes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    pub seed: u64,
+    pub appliances: u64,
+    /// Whether the last of them holds nothing and votes.
+    pub witness: bool,
+    pub volumes: u64,
+    pub clients: u64,
+    pub weather: Weather,
+    /// How long clients are at it.
+    pub work_micros: u64,
+    /// Whether copies that a hand-over left behind are given up.
+    pub drops_copies: bool,
+    pub mistake: Mistake,
+}
+
+impl Config {
+    /// Drawn from the seed.
+    pub fn random(seed: u64, mistake: Mistake) -> Self {
+        let draw = crate::chance::Chance::new(seed ^ 0xc0ff_ee00);
+        let appliances = [3, 3, 3, 4, 5][draw.below(5) as usize];
+        let stormy = draw.per_mille(700);
+        let weather = Weather {
+            loss: if stormy { draw.below(40) } else { 0 },
+            doubles: if stormy { draw.below(30) } else { 0 },
+            late: if stormy { draw.below(20) } else { 0 },
+            strokes: 1 + draw.below(5),
+        };
+        Self {
+            seed,
+            appliances,
+            witness: appliances == 3 && draw.per_mille(250)
+                || appliances > 3 && draw.per_mille(500),
+            volumes: 1 + draw.below(2),
+            clients: 2 + draw.below(2),
+            weather,
+            work_micros: 3_000_000 + draw.below(2_500_000),
+            drops_copies: true,
+            mistake,
+        }
+    }
+
+    /// Fair weather and no clients of its own: a scenario says what happens.
+    pub fn scenario(seed: u64, mistake: Mistake) -> Self {
+        let weather = Weather { loss: 0, doubles: 0, late: 0, strokes: 0 };
+        Self {
+            seed,
+            appliances: 3,
+            witness: false,
+            volumes: 1,
+            clients: 2,
+            weather,
+            work_micros: 0,
+            drops_copies: false,
+            mistake,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What happened, as only an all-seeing eye knows it: what the checkers look at.
+//!
+//! Invariant: the first violation is kept. Absent on purpose: any influence on what happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalog::{Answer, Command, Envelope, LogEntry};
+use consensus::Committed;
+use model::{
+    ApplianceId, GroupId, Incarnation, Index, Refusal, Reign, RequestKey, View, VolumeId,
+    WriteVerifier,
+};
+use ownership::{FleetAnswer, FleetCommand, FleetRefusal};
+
+use crate::words::{Key, Outcome, Request};
+
+/// One call of a client.
+#[derive(Clone, Debug)]
+pub struct Op {
+    pub request: Request,
+    pub invoked: u64,
+    /// When the client took which answer.
+    pub answered: Option<(u64, Outcome)>,
+}
+
+/// An entry of a volume's group, with the moment at which it was first applied anywhere.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    pub at: u64,
+    pub command: Option<Command>,
+    pub answer: Answer,
+}
+
+/// Acknowledged unstable data that a power cut took.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    pub at: u64,
+    pub key: Key,
+    pub verifier: WriteVerifier,
+}
+
+/// One change of data, carried out under a view.
+#[derive(Clone, Copy, Debug)]
+pub struct Execution {
+    pub at: u64,
+    pub request: RequestKey,
+    pub view: View,
+}
+
+#[derive(Default)]
+pub struct History {
+    pub now: u64,
+    pub ops: Vec<Op>,
+    pub logs: BTreeMap<VolumeId, BTreeMap<Index, Logged>>,
+    pub losses: Vec<Loss>,
+    pub downs: BTreeSet<(ApplianceId, Incarnation)>,
+    /// Which changes of data were carried out, and when.
+    pub executions: Vec<Execution>,
+    reigns: BTreeMap<(Key, Reign), ApplianceId>,
+    states: BTreeMap<(GroupId, Index), u64>,
+    pub violation: Option<String>,
+    pub digest: u64,
+    pub handed_over: u64,
+    pub images: u64,
+    pub take_overs: u64,
+}
+
+impl History {
+    /// Notes a violation; the first one counts.
+    pub fn breaks(&mut self, what: String) {
+        let now = self.now;
+        self.violation.get_or_insert_with(|| format!("{what} (at {now} µs)"));
+    }
+
+    /// Something happened: the digest moves on.
+    pub fn note(&mut self, what: u64) {
+        let mixed = (self.digest ^ what ^ self.now.rotate_left(17)).wrapping_mul(0x0100_0000_01b3);
+        self.digest = mixed ^ (mixed >> 29);
+    }
+
+    /// Invariant 1: one appliance acknowledges per object and reign.
+    pub fn acknowledges(&mut self, by: ApplianceId, key: Key, reign: Reign) {
+        let first = *self.reigns.entry((key, reign)).or_insert(by);
+        if first != by {
+            let (volume, object) = key;
+            self.breaks(format!(
+                "appliances {first} and {by} both acknowledge for object {object} of volume \
+                 {volume} in reign {reign:?}"
+            ));
+        }
+    }
+
+    /// A change of data was carried out.
+    pub fn executed(&mut self, request: RequestKey, view: View) {
+        self.note(request.digest as u64);
+        self.executions.push(Execution { at: self.now, request, view });
+    }
+
+    pub fn fleet_applied(
+        &mut self,
+        _by: ApplianceId,
+        _index: Index,
+        command: &FleetCommand,
+        answer: &Result<FleetAnswer, FleetRefusal>,
+    ) {
+        if let (FleetCommand::Down { appliance, incarnation }, Ok(_)) = (command, answer) {
+            self.downs.insert((*appliance, *incarnation));
+        }
+    }
+
+    /// An entry was applied, at the first appliance or a later one.
+    pub fn applied(&mut self, at: u64, volume: VolumeId, entry: &Committed, answer: &Answer) {
+        let log = self.logs.entry(volume).or_default();
+        if let Some(first) = log.get(&entry.index) {
+            if first.answer != *answer {
+                let first = first.answer.clone();
+                let index = entry.index;
+                self.breaks(format!(
+                    "entry {index} of volume {volume} did {first:?} and {answer:?}"
+                ));
+            }
+            return;
+        }
+        let decoded = (!entry.data.is_empty()).then(|| {
+            let entry = LogEntry {
+                index: entry.index,
+                term: entry.term,
+                data: &entry.data,
+                membership: None,
+            };
+            Envelope::decode(&entry).expect("our own entries decode").command
+        });
+        if let Some(Command::Reign { .. }) = decoded {
+            self.take_overs += 1;
+        }
+        let logged = Logged { at, command: decoded, answer: answer.clone() };
+        log.insert(entry.index, logged);
+    }
+
+    /// Invariant 7: catalogs with equal applied index are equal.
+    pub fn same_state(&mut self, by: ApplianceId, volume: VolumeId, index: Index, hash: u64) {
+        let first = *self.states.entry((volume.into(), index)).or_insert(hash);
+        if first != hash {
+            self.breaks(format!("appliance {by}'s catalog of volume {volume} differs at {index}"));
+        }
+    }
+
+    /// Invariant 6: no lease is live after its Down was applied anywhere.
+    pub fn lease_lives(&mut self, by: ApplianceId, incarnation: Incarnation) {
+        if self.downs.contains(&(by, incarnation)) {
+            self.breaks(format!(
+                "the lease of run {incarnation} of appliance {by} outlives its Down"
+            ));
+        }
+    }
+
+    pub fn is_stale(outcome: &Outcome) -> bool {
+        matches!(outcome, Outcome::Refused(Refusal::Stale))
+    }
+}

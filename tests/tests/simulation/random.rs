@@ -1,0 +1,134 @@
+//! Runs from random seeds, and proofs that each checker can find something.
+
+use std::ops::Range;
+
+use crate::config::{Config, Mistake};
+use crate::world::World;
+
+/// Runs a seed; a violation ends the test with the line that repeats it.
+fn run(seed: u64) -> World {
+    let (world, verdict) = World::run(Config::random(seed, Mistake::Nothing));
+    if let Err(what) = verdict {
+        panic!(
+            "{what}\nHOLDFAST_SEED={seed} cargo nextest run -p tests --test simulation -- \
+             a_seed_from_the_environment"
+        );
+    }
+    world
+}
+
+/// One part of all seeds: 2 000 in CI, 100 000 in the long runs.
+fn run_part(part: u64) {
+    let seeds = tests::sized(2_000, 100_000) / PARTS;
+    let range: Range<u64> = part * seeds..(part + 1) * seeds;
+    let (mut ops, mut moved, mut images) = (0, 0, 0);
+    for seed in range {
+        let world = run(seed);
+        ops += world.history.ops.len();
+        moved += world.history.handed_over;
+        images += world.history.images;
+        if tests::soaking() && seed % 500 == 0 {
+            println!("part {part}: seed {seed}, {ops} calls, {moved} hand-overs, {images} images");
+        }
+    }
+    // Without these the checkers would have had nothing to look at.
+    assert!(ops as u64 > 60 * seeds && moved > seeds, "{ops} calls, {moved} hand-overs");
+}
+
+#[test]
+fn a_fleet_keeps_its_word_1() {
+    run_part(0);
+}
+
+#[test]
+fn a_fleet_keeps_its_word_2() {
+    run_part(1);
+}
+
+#[test]
+fn a_fleet_keeps_its_word_3() {
+    run_part(2);
+}
+
+#[test]
+fn a_fleet_keeps_its_word_4() {
+    run_part(3);
+}
+
+#[test]
+fn a_seed_from_the_environment() {
+    let seed = std::env::var("HOLDFAST_SEED").map_or(1, |seed| seed.parse().unwrap());
+    run(seed);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let digest = |seed| {
+        let world = run(seed);
+        (world.history.digest, world.events, format!("{:?}", world.history.ops))
+    };
+    for seed in 0..5 {
+        assert_eq!(digest(seed), digest(seed), "seed {seed}");
+    }
+    assert_ne!(digest(1).0, digest(2).0);
+}
+
+/// The mistake is found within so many seeds.
+#[track_caller]
+fn is_found(mistake: Mistake, seeds: u64) {
+    let finds = |seed: &u64| World::run(Config::random(*seed, mistake)).1.is_err();
+    let found = (0..seeds).find(finds);
+    assert!(found.is_some(), "{mistake:?} is not found in {seeds} seeds");
+}
+
+#[test]
+fn a_commit_without_a_sync_is_found() {
+    is_found(Mistake::CommitsWithoutSync, 200);
+}
+
+#[test]
+fn a_good_copy_that_misses_a_change_is_found() {
+    is_found(Mistake::LeavesCopiesGood, 600);
+}
+
+#[test]
+fn a_change_of_names_done_twice_is_found() {
+    is_found(Mistake::ForgetsNames, 20);
+}
+
+#[test]
+fn a_refusal_that_the_log_does_not_know_is_found() {
+    is_found(Mistake::RefusesFromALook, 1_500);
+}
+
+#[test]
+fn a_stale_read_of_names_is_found() {
+    is_found(Mistake::ReadsWithoutRound, 800);
+}
+
+#[test]
+fn a_removal_that_the_owner_does_not_know_is_found() {
+    is_found(Mistake::OwnersMayNotKnow, 800);
+}
+
+#[test]
+fn a_verifier_that_hides_a_loss_is_found() {
+    is_found(Mistake::CallsItselfClean, 200);
+}
+
+#[test]
+fn a_lease_that_outlives_its_down_is_found() {
+    is_found(Mistake::WildClocks, 300);
+}
+
+#[test]
+fn catalogs_that_differ_are_found() {
+    is_found(Mistake::SkipsAnEntry, 20);
+}
+
+#[test]
+fn a_call_that_is_sent_on_for_a_client_that_has_gone_is_found() {
+    is_found(Mistake::ForwardsForTheGone, 1_500);
+}
+
+const PARTS: u64 = 4;

@@ -1,0 +1,373 @@
+//! Calls that are executed here: names at the leader, data at the owner.
+//!
+//! Invariant: the verifier of a WRITE is taken before its bytes, that of a COMMIT after its sync; a
+//! change is acknowledged when every good copy has it, or is known to the log not to be good.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::{Command, Preview};
+use extents::{Frame, FrameChange};
+use model::{
+    ApplianceId, Change, Epoch, Identity, Index, Mark, Name, ObjectId, ObjectRecord, Refusal,
+    Reign, VolumeId, WriteVerifier,
+};
+use ownership::{Standing, write_verifier};
+
+use crate::config::Mistake;
+use crate::entering::{Entry, Fate};
+use crate::jobs::{Ending, Job, Next, Stage};
+use crate::process::{Ctx, Out, Process, Timer};
+use crate::words::{Ask, CELL_BYTES, Call, Entered, How, Key, Outcome, Reply};
+
+impl Process {
+    /// Executes a call about a file that is owned here.
+    pub fn execute_file(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        job: &mut Job,
+        record: &ObjectRecord,
+        reign: Reign,
+    ) -> Next {
+        let key = job.key().expect("it is about a file");
+        let verifier = self.verifier(key.0);
+        match job.request.call.clone() {
+            Call::Read { .. } => {
+                let cells = self.disk.files.entry(key).or_default().cells();
+                self.acknowledge(ctx, key, reign);
+                Next::End(Ending::Outcome(Outcome::Read { cells, verifier }))
+            }
+            Call::Commit { .. } => {
+                job.passed = true;
+                if ctx.mistake == Mistake::CommitsWithoutSync {
+                    self.acknowledge(ctx, key, reign);
+                    return Next::End(Ending::Outcome(Outcome::Committed { verifier }));
+                }
+                job.stage = Stage::Syncing(self.sync(ctx, key));
+                Next::Wait
+            }
+            Call::Write { cell, cells, value, how, .. } => {
+                let local = self.volumes.get_mut(&key.0).expect("it is open");
+                if let Some((_, outcome)) = local.answered.get(&job.request.key) {
+                    let outcome = outcome.clone();
+                    return Next::End(Ending::Outcome(outcome));
+                }
+                if !job.runs && !local.running.insert(job.request.key) {
+                    return self.park(job);
+                }
+                (job.runs, job.passed) = (true, true);
+                let good = |a: &&ApplianceId| **a != self.me && !record.stale.contains(a);
+                let behind = record.replicas.iter().find(good).copied();
+                if let Some(appliance) = behind
+                    && ctx.mistake != Mistake::LeavesCopiesGood
+                {
+                    let stale = Command::MarkStale { object: key.1, appliance };
+                    let entry = Entry::volume(key.0, self.deciding(record.epoch), stale);
+                    job.stage = Stage::Leaving(entry);
+                    return Next::Again;
+                }
+                let bytes: Vec<u8> =
+                    std::iter::repeat_n(value.to_le_bytes(), cells).flatten().collect();
+                let offset = (cell * CELL_BYTES) as u64;
+                let change = FrameChange::Write { offset, bytes: Bytes::from(bytes) };
+                self.change_file(key, reign, change, Some(verifier));
+                ctx.history.executed(job.request.key, self.fleet_now.view());
+                if how == How::FileSync {
+                    job.stage = Stage::Syncing(self.sync(ctx, key));
+                    return Next::Wait;
+                }
+                self.wrote(ctx, job, reign, verifier)
+            }
+            Call::LookUp { .. } | Call::List { .. } | Call::Change(_) => {
+                unreachable!("names are no file's")
+            }
+        }
+    }
+
+    /// The view under which something about a file is decided now.
+    pub fn deciding(&self, epoch: Epoch) -> Reign {
+        Reign { view: self.fleet_now.view(), epoch }
+    }
+
+    /// A change takes its sequence and is carried out, here and in the streams that copy the file.
+    pub fn change_file(
+        &mut self,
+        key: Key,
+        reign: Reign,
+        change: FrameChange,
+        verifier: Option<WriteVerifier>,
+    ) -> Mark {
+        let file = self.disk.files.entry(key).or_default();
+        let mark = file.now.mark.next_under(reign);
+        let frame = Frame { mark, stamp: None, change };
+        file.apply(&frame, verifier);
+        if let Some(transfer) = self.transfers.get_mut(&key) {
+            transfer.feed.push_back(frame);
+        }
+        mark
+    }
+
+    fn wrote(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        job: &mut Job,
+        reign: Reign,
+        verifier: WriteVerifier,
+    ) -> Next {
+        let key = job.key().expect("it is about a file");
+        let Call::Write { how, .. } = job.request.call else { unreachable!("it is a WRITE") };
+        let outcome = Outcome::Wrote { how, verifier };
+        let local = self.volumes.get_mut(&key.0).expect("it is open");
+        local.answered.insert(job.request.key, (key.1, outcome.clone()));
+        if !self.has_lease(ctx.mistake) {
+            return self.park(job);
+        }
+        self.acknowledge(ctx, key, reign);
+        Next::End(Ending::Outcome(outcome))
+    }
+
+    fn acknowledge(&self, ctx: &mut Ctx<'_>, key: Key, reign: Reign) {
+        ctx.history.acknowledges(self.me, key, reign);
+    }
+
+    pub fn verifier(&self, volume: VolumeId) -> WriteVerifier {
+        let found = self.fleet_now.volumes().iter().find(|info| info.id == volume);
+        write_verifier(volume, found.map(|info| info.loss_count).unwrap_or_default())
+    }
+
+    /// Begins to make a file durable.
+    pub fn sync(&mut self, ctx: &mut Ctx<'_>, key: Key) -> u64 {
+        let number = self.number();
+        let sync = self.disk.files.entry(key).or_default().sync();
+        self.syncs.insert(number, (key, sync));
+        let after = 300 + ctx.chance.below(8_000);
+        ctx.out.push(Out::Timer { after, timer: Timer::Synced(number) });
+        number
+    }
+
+    pub fn sync_done(&mut self, _ctx: &mut Ctx<'_>, number: u64) {
+        let Some((key, sync)) = self.syncs.remove(&number) else { return };
+        if let Some(file) = self.disk.files.get_mut(&key) {
+            file.synced(sync);
+        }
+        self.synced.insert(number);
+        self.again = true;
+    }
+
+    /// Goes on with a call that is being executed.
+    pub fn poll_serving(&mut self, ctx: &mut Ctx<'_>, job: &mut Job) -> Next {
+        match &mut job.stage {
+            Stage::Leaving(entry) => match self.poll_entry(ctx, entry) {
+                None => Next::Wait,
+                // Whatever became of it: who owns the file is asked anew.
+                Some(fate) => {
+                    job.stage = Stage::Settle;
+                    if !matches!(fate, Fate::Applied(Entered::Volume(Ok(_)), _)) {
+                        return self.park(job);
+                    }
+                    Next::Again
+                }
+            },
+            Stage::Syncing(number) => {
+                if !self.synced.remove(number) {
+                    return Next::Wait;
+                }
+                self.after_sync(ctx, job)
+            }
+            Stage::Changing(entry) => match self.poll_entry(ctx, entry) {
+                None => Next::Wait,
+                Some(Fate::Applied(Entered::Volume(answer), index)) => {
+                    self.changed(ctx, job, answer, index)
+                }
+                // The entry bears being proposed twice: apply knows its key.
+                Some(_) => {
+                    job.unknown = true;
+                    self.park(job)
+                }
+            },
+            Stage::Telling { .. } => self.poll_telling(ctx, job),
+            Stage::Settle | Stage::Round(_) | Stage::Forwarded { .. } => unreachable!("not here"),
+        }
+    }
+
+    /// The bytes are durable; asked again whether they are ours to answer for.
+    fn after_sync(&mut self, ctx: &mut Ctx<'_>, job: &mut Job) -> Next {
+        let key = job.key().expect("it is about a file");
+        let standing = self
+            .record(key)
+            .map(|record| self.standing_of(ctx, key.0, &record, ownership::Claim::Client));
+        let Some(Standing::Execute { reign }) = standing else {
+            if let Call::Write { how, .. } = job.request.call {
+                let outcome = Outcome::Wrote { how, verifier: self.verifier(key.0) };
+                let local = self.volumes.get_mut(&key.0).expect("it is open");
+                local.answered.insert(job.request.key, (key.1, outcome));
+            }
+            return self.park(job);
+        };
+        let verifier = self.verifier(key.0);
+        match job.request.call {
+            Call::Write { .. } => self.wrote(ctx, job, reign, verifier),
+            _ => {
+                self.acknowledge(ctx, key, reign);
+                Next::End(Ending::Outcome(Outcome::Committed { verifier }))
+            }
+        }
+    }
+
+    /// Executes a call about names, or one about an object that is no file; this appliance leads.
+    pub fn execute_names(&mut self, ctx: &mut Ctx<'_>, job: &mut Job) -> Next {
+        let volume = job.request.volume;
+        let catalog = &self.volumes[&volume].catalog;
+        let outcome = match &job.request.call {
+            Call::LookUp { dir, name } => {
+                let found = catalog.look_up(*dir, name).expect("memory does not fail");
+                match found {
+                    Some(found) => Outcome::Found(found.target.map(|(object, _)| object)),
+                    None => Outcome::Refused(Refusal::Stale),
+                }
+            }
+            Call::List { dir, after, max } => {
+                let listed = catalog.list(*dir, *after, *max, false).expect("memory");
+                match listed {
+                    Some(listed) => {
+                        let name = |name: &[u8]| Name::parse(name).ok();
+                        let names = listed
+                            .names
+                            .into_iter()
+                            .filter_map(|n| Some((name(&n.name)?, n.object, n.cookie)));
+                        Outcome::Listed { names: names.collect(), end: listed.end }
+                    }
+                    None => Outcome::Refused(Refusal::Stale),
+                }
+            }
+            Call::Change(_) => return self.change_names(ctx, job),
+            Call::Read { object } | Call::Write { object, .. } | Call::Commit { object } => {
+                if let Some(record) = self.record((volume, *object)) {
+                    return Next::End(Ending::Moved(Some(record.owner)));
+                }
+                return Self::stale();
+            }
+        };
+        Next::End(Ending::Outcome(outcome))
+    }
+
+    fn change_names(&mut self, ctx: &mut Ctx<'_>, job: &mut Job) -> Next {
+        let Call::Change(mut change) = job.request.call.clone() else { unreachable!("it is one") };
+        let volume = job.request.volume;
+        let (me, wall) = (self.me, self.wall);
+        if let Change::Create { owner, .. } = &mut change {
+            let asker = match job.origin {
+                crate::jobs::Origin::Client { .. } => me,
+                crate::jobs::Origin::Peer { from, .. } => from,
+            };
+            let holds = self.fleet_now.volume_members(volume).contains(&asker);
+            *owner = if holds { asker } else { me };
+        }
+        let local = self.volumes.get_mut(&volume).expect("it is open");
+        let key = Some(job.request.key).filter(|_| ctx.mistake != Mistake::ForgetsNames);
+        let replayed = key.map(|key| local.catalog.replayed(&key).expect("memory"));
+        if let Some(Some(answer)) = replayed {
+            let index = local.catalog.applied_index();
+            return self.changed(ctx, job, answer, index);
+        }
+        if !job.runs && !local.running.insert(job.request.key) {
+            return self.park(job);
+        }
+        job.runs = true;
+        let asked = change.asked(Identity::root(), key, wall);
+        if ctx.mistake == Mistake::RefusesFromALook {
+            let preview = local.catalog.preview(&asked).expect("memory does not fail");
+            if let Preview::Refused(refusal) = preview {
+                return Next::End(Ending::Outcome(Outcome::Refused(refusal)));
+            }
+        }
+        let view = self.fleet_now.view();
+        let reign = Reign { view, ..Reign::default() };
+        job.stage = Stage::Changing(Entry::volume(volume, reign, Command::Change(asked)));
+        Next::Again
+    }
+
+    /// A change of names is applied: those who own what it touched must know before it is answered.
+    fn changed(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        job: &mut Job,
+        answer: catalog::Answer,
+        index: Index,
+    ) -> Next {
+        let outcome = match answer {
+            Ok(Some(changed)) => {
+                // Nobody can know anything old of what is new.
+                let before = Some(changed.object).filter(|_| !changed.created);
+                let touched = [before, changed.removed];
+                let outcome = Outcome::Changed(changed.object);
+                let left = self.who_must_know(ctx, job.request.volume, &touched);
+                let left = left.into_iter().map(|appliance| (appliance, None)).collect();
+                job.stage = Stage::Telling { left, index, outcome };
+                return Next::Again;
+            }
+            // Only our view was too old: the log has a newer Reign.
+            Err(Refusal::Fenced) => return self.park(job),
+            Ok(None) => Outcome::Refused(Refusal::Fault),
+            Err(refusal) => Outcome::Refused(refusal),
+        };
+        if !self.has_lease(ctx.mistake) {
+            return self.park(job);
+        }
+        Next::End(Ending::Outcome(outcome))
+    }
+
+    /// Whoever may answer for these files: every other member that is up. Which of them the record
+    /// named is not known any more once the file is gone.
+    fn who_must_know(
+        &self,
+        ctx: &Ctx<'_>,
+        volume: VolumeId,
+        touched: &[Option<ObjectId>],
+    ) -> Vec<ApplianceId> {
+        if ctx.mistake == Mistake::OwnersMayNotKnow || touched.iter().all(Option::is_none) {
+            return Vec::new();
+        }
+        let members = self.fleet_now.volume_members(volume).iter().copied();
+        members.filter(|member| *member != self.me && self.fleet_now.is_up(*member)).collect()
+    }
+
+    fn poll_telling(&mut self, ctx: &mut Ctx<'_>, job: &mut Job) -> Next {
+        let volume = job.request.volume;
+        let Stage::Telling { left, index, outcome } = &mut job.stage else { return Next::Wait };
+        let (index, now) = (*index, self.now);
+        let mut still = Vec::new();
+        for (appliance, asked) in std::mem::take(left) {
+            let told = asked
+                .is_some_and(|(ask, _)| matches!(self.replies.remove(&ask), Some(Reply::Done)));
+            // Called down: its lease has ended.
+            if told || !self.fleet_now.is_up(appliance) {
+                continue;
+            }
+            let asked = match asked {
+                Some((ask, until)) if now < until => (ask, until),
+                _ => {
+                    let ask = self.ask(ctx, appliance, Ask::AppliedUpTo { volume, index });
+                    (ask, now + TOLD_WAIT)
+                }
+            };
+            still.push((appliance, Some(asked)));
+        }
+        let done = still.is_empty();
+        let outcome = outcome.clone();
+        if let Stage::Telling { left, .. } = &mut job.stage {
+            *left = still;
+        }
+        match done {
+            false if now < job.until => Next::Wait,
+            false => {
+                job.unknown = true;
+                self.park(job)
+            }
+            true if self.has_lease(ctx.mistake) => Next::End(Ending::Outcome(outcome)),
+            true => self.park(job),
+        }
+    }
+}
+
+const TOLD_WAIT: Duration = Duration::from_millis(250);

@@ -1,0 +1,361 @@
+//! Hand-over of a file at its owner: lists the target, streams, closes the gate, lets the log
+//! decide.
+//!
+//! Invariant: from the moment the entry is proposed until its fate is known nothing of the file is
+//! answered; entries carry the view under which they were decided upon. Absent on purpose: the
+//! stream's decisions, which are the replicator's core's.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::Command;
+use extents::{Backlog, Copied, Frame, FrameChange};
+use model::{ApplianceId, EXTENT_BYTES, Epoch, Refusal, Span};
+use ownership::{Claim, Standing};
+use replicator::cores::{Look, SendCore, SendEffect, SendEvent};
+use replicator::{HasData, SendSettings, TransferId};
+
+use crate::config::Mistake;
+use crate::entering::{Entry, Fate};
+use crate::process::{Ctx, Out, Process};
+use crate::words::{Ask, Entered, Key, Message, Piece, Reply};
+
+/// One hand-over.
+pub struct Transfer {
+    pub to: ApplianceId,
+    epoch: Epoch,
+    stage: Stage,
+    /// Changes that the stream has not taken yet.
+    pub feed: VecDeque<Frame>,
+    to_copy: u64,
+    core: Option<SendCore>,
+    stream: u64,
+    /// Nothing has come for so long.
+    quiet_until: Duration,
+    breaks: u32,
+}
+
+enum Stage {
+    Listing(Entry),
+    Streaming,
+    /// The gate is closed; whoever passed is still at it.
+    Closing,
+    Draining {
+        until: Duration,
+    },
+    /// The old owner stays a good copy, so what it has must be durable as well.
+    SyncingOwn(u64),
+    Answers {
+        ask: u64,
+        until: Duration,
+    },
+    Proposed(Entry),
+    /// The fate of the proposal is unknown: cancels it by an entry.
+    Keeping(Entry),
+    Over,
+}
+
+impl Process {
+    /// Begins to move a file, if it is owned here.
+    pub fn begin_transfer(&mut self, ctx: &Ctx<'_>, key: Key, to: ApplianceId) {
+        let Some(record) = self.record(key).filter(|_| self.owns(ctx, key)) else { return };
+        let member = self.fleet_now.volume_members(key.0).contains(&to);
+        if to == self.me || to == record.owner || !member || self.transfers.contains_key(&key) {
+            return;
+        }
+        let command = self.next_listing(key, &record, to);
+        let transfer = Transfer {
+            to,
+            epoch: record.epoch,
+            stage: Stage::Listing(Entry::volume(key.0, self.deciding(record.epoch), command)),
+            feed: VecDeque::new(),
+            to_copy: 0,
+            core: None,
+            stream: 0,
+            quiet_until: Duration::ZERO,
+            breaks: 0,
+        };
+        self.transfers.insert(key, transfer);
+    }
+
+    /// A good copy is overwritten, so it must not be taken for one meanwhile.
+    fn next_listing(&self, key: Key, record: &model::ObjectRecord, to: ApplianceId) -> Command {
+        let listed = record.replicas.contains(&to);
+        match listed && !record.stale.contains(&to) {
+            true => Command::MarkStale { object: key.1, appliance: to },
+            false => Command::AddReplica { object: key.1, appliance: to },
+        }
+    }
+
+    pub fn poll_transfers(&mut self, ctx: &mut Ctx<'_>) {
+        let keys: Vec<Key> = self.transfers.keys().copied().collect();
+        for key in keys {
+            let Some(mut transfer) = self.transfers.remove(&key) else { continue };
+            self.poll_transfer(ctx, key, &mut transfer);
+            if let Stage::Over = transfer.stage {
+                self.again |= self.gates.remove(&key);
+            } else {
+                self.transfers.insert(key, transfer);
+            }
+        }
+    }
+
+    fn poll_transfer(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        match &mut transfer.stage {
+            Stage::Listing(entry) => match self.poll_entry(ctx, entry) {
+                None => {}
+                Some(Fate::Applied(Entered::Volume(Ok(_)), _)) => self.listed(ctx, key, transfer),
+                Some(_) => transfer.stage = Stage::Over,
+            },
+            Stage::Streaming => {
+                self.stream_goes_on(ctx, key, transfer);
+                let look = self.look(key, transfer);
+                let close = transfer.core.as_ref().is_some_and(|core| core.is_close(look));
+                if close && matches!(transfer.stage, Stage::Streaming) {
+                    self.gates.insert(key);
+                    transfer.stage = Stage::Closing;
+                    self.again = true;
+                }
+            }
+            Stage::Closing => {
+                let passed = self.jobs.values().any(|job| job.passed && job.key() == Some(key));
+                if passed {
+                    return;
+                }
+                let until = self.now + FINISH_WAIT;
+                transfer.stage = Stage::Draining { until };
+                self.send_step(ctx, key, transfer, SendEvent::Drain);
+                self.again = true;
+            }
+            Stage::Draining { until } => {
+                let late = self.now > *until;
+                self.stream_goes_on(ctx, key, transfer);
+                let finished = transfer.core.as_ref().is_some_and(|core| core.finished().is_some());
+                match finished {
+                    true if ctx.mistake == Mistake::LeavesOwnCopyUnsynced => {
+                        self.send_answers(ctx, key, transfer);
+                    }
+                    true => transfer.stage = Stage::SyncingOwn(self.sync(ctx, key)),
+                    false if late => transfer.stage = Stage::Over,
+                    false => {}
+                }
+            }
+            Stage::SyncingOwn(number) => {
+                if self.synced.remove(number) {
+                    self.send_answers(ctx, key, transfer);
+                }
+            }
+            Stage::Answers { ask, until } => match self.replies.remove(ask) {
+                Some(Reply::Done) => self.propose_hand_over(ctx, key, transfer),
+                Some(_) => transfer.stage = Stage::Over,
+                None if self.now > *until => transfer.stage = Stage::Over,
+                None => {}
+            },
+            Stage::Proposed(entry) => match self.poll_entry(ctx, entry) {
+                None => {}
+                Some(Fate::Unknown | Fate::NotTaken | Fate::Ready) => {
+                    transfer.stage = Stage::Keeping(self.keep_entry(key, transfer.epoch));
+                }
+                Some(Fate::Applied(Entered::Volume(Ok(_)), _)) => {
+                    ctx.history.handed_over += 1;
+                    transfer.stage = Stage::Over;
+                }
+                // Applied and refused: who owns the file is asked anew.
+                Some(Fate::Applied(..)) => transfer.stage = Stage::Over,
+            },
+            Stage::Keeping(entry) => match self.poll_entry(ctx, entry) {
+                None => {}
+                // Refused as well: the epoch has ended, or a newer Reign fences both.
+                Some(Fate::Applied(..)) => transfer.stage = Stage::Over,
+                Some(_) => transfer.stage = Stage::Keeping(self.keep_entry(key, transfer.epoch)),
+            },
+            Stage::Over => {}
+        }
+    }
+
+    fn keep_entry(&self, key: Key, epoch: Epoch) -> Entry {
+        Entry::volume(key.0, self.deciding(epoch), Command::Keep { object: key.1 })
+    }
+
+    fn listed(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        let Some(record) = self.record(key).filter(|record| record.epoch == transfer.epoch) else {
+            transfer.stage = Stage::Over;
+            return;
+        };
+        if !record.stale.contains(&transfer.to) {
+            let command = self.next_listing(key, &record, transfer.to);
+            let entry = Entry::volume(key.0, self.deciding(transfer.epoch), command);
+            transfer.stage = Stage::Listing(entry);
+            self.again = true;
+            return;
+        }
+        if !self.owns(ctx, key) {
+            transfer.stage = Stage::Over;
+            return;
+        }
+        self.attach(key, transfer);
+        let base = self.disk.files.entry(key).or_default().base();
+        let id = TransferId::new(self.number());
+        transfer.core = Some(SendCore::new(SendSettings::default(), id, HasData::Yes, base));
+        transfer.stage = Stage::Streaming;
+        self.connect(ctx, key, transfer);
+    }
+
+    /// From here on all changes of the file are part of the transfer.
+    fn attach(&mut self, key: Key, transfer: &mut Transfer) {
+        transfer.feed.clear();
+        let len = self.disk.files.entry(key).or_default().now.bytes.len();
+        transfer.to_copy = u64::from(len > 0);
+    }
+
+    fn owns(&self, ctx: &Ctx<'_>, key: Key) -> bool {
+        let Some(record) = self.record(key) else { return false };
+        let standing = self.standing_of(ctx, key.0, &record, Claim::Client);
+        matches!(standing, Standing::Execute { .. })
+    }
+
+    fn connect(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        transfer.stream = self.number();
+        transfer.quiet_until = self.now + QUIET_MAX;
+        let index = self.volumes[&key.0].catalog.applied_index();
+        let piece = Piece::Open { key, epoch: transfer.epoch, index };
+        let (stream, to) = (transfer.stream, transfer.to);
+        ctx.out.push(Out::Send { to, message: Message::Stream { stream, piece } });
+        self.send_step(ctx, key, transfer, SendEvent::Connected);
+    }
+
+    fn look(&mut self, key: Key, transfer: &Transfer) -> Look {
+        let frames = transfer.feed.len();
+        let queued_bytes = transfer.feed.iter().map(|frame| frame.change.payload_len()).sum();
+        let base = self.disk.files.entry(key).or_default().base();
+        Look {
+            now: self.now,
+            backlog: Backlog { frames, queued_bytes, to_copy: transfer.to_copy },
+            settled: transfer.feed.is_empty().then_some(base),
+        }
+    }
+
+    fn send_step(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        transfer: &mut Transfer,
+        event: SendEvent,
+    ) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let look = self.look(key, transfer);
+            let Some(core) = transfer.core.as_mut() else { return };
+            for effect in core.step(look, event) {
+                match effect {
+                    SendEffect::Send(message) => {
+                        let piece = Piece::Down(message);
+                        let (stream, to) = (transfer.stream, transfer.to);
+                        ctx.out.push(Out::Send { to, message: Message::Stream { stream, piece } });
+                    }
+                    SendEffect::Copy => events.push_back(self.copy(ctx, key, transfer)),
+                    SendEffect::BeginAnew => {
+                        self.attach(key, transfer);
+                        let base = self.disk.files.entry(key).or_default().base();
+                        let core = transfer.core.as_mut().expect("it steps");
+                        let piece = Piece::Down(core.begin_anew(base));
+                        let (stream, to) = (transfer.stream, transfer.to);
+                        ctx.out.push(Out::Send { to, message: Message::Stream { stream, piece } });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies the file's one extent: the copy takes a sequence like a write.
+    fn copy(&mut self, ctx: &Ctx<'_>, key: Key, transfer: &mut Transfer) -> SendEvent {
+        let standing =
+            self.record(key).map(|record| self.standing_of(ctx, key.0, &record, Claim::Client));
+        let Some(Standing::Execute { reign }) = standing else {
+            return SendEvent::Copied(Err(Refusal::Fenced));
+        };
+        let file = self.disk.files.entry(key).or_default();
+        transfer.to_copy = 0;
+        file.now.mark = file.now.mark.next_under(reign);
+        let len = file.now.bytes.len() as u64;
+        let span = Span::new(0, EXTENT_BYTES).expect("it is short");
+        let runs = vec![Span::new(0, len).expect("it is short")];
+        let bytes = Bytes::from(file.now.bytes.clone());
+        let change = FrameChange::Copy { span, runs, bytes };
+        transfer.feed.push_back(Frame { mark: file.now.mark, stamp: None, change });
+        SendEvent::Copied(Ok(Some(Copied { span, data_bytes: len })))
+    }
+
+    /// Frames leave while there is room; faults and silence end it.
+    fn stream_goes_on(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        while transfer.core.as_ref().is_some_and(SendCore::wants_frame) {
+            let Some(frame) = transfer.feed.pop_front() else { break };
+            self.send_step(ctx, key, transfer, SendEvent::Frame(frame));
+        }
+        let Some(core) = &transfer.core else { return };
+        if core.fault().is_some() {
+            transfer.stage = Stage::Over;
+        } else if self.now > transfer.quiet_until {
+            self.stream_broke(ctx, key, transfer);
+        }
+    }
+
+    fn stream_broke(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        transfer.breaks += 1;
+        if transfer.breaks > BREAKS_MAX {
+            transfer.stage = Stage::Over;
+            return;
+        }
+        self.send_step(ctx, key, transfer, SendEvent::Broken);
+        self.connect(ctx, key, transfer);
+    }
+
+    /// Something of a stream has come to its owner's end.
+    pub fn take_answer(&mut self, ctx: &mut Ctx<'_>, stream: u64, piece: Piece) {
+        let found = self.transfers.iter().find(|(_, t)| t.stream == stream).map(|(key, _)| *key);
+        let Some(key) = found else { return };
+        let mut transfer = self.transfers.remove(&key).expect("it was found");
+        transfer.quiet_until = self.now + QUIET_MAX;
+        let streams =
+            matches!(transfer.stage, Stage::Streaming | Stage::Draining { .. } | Stage::Closing);
+        match piece {
+            Piece::Up(message) if streams => {
+                self.send_step(ctx, key, &mut transfer, SendEvent::Answer(message));
+            }
+            Piece::Broken if streams => self.stream_broke(ctx, key, &mut transfer),
+            _ => {}
+        }
+        self.transfers.insert(key, transfer);
+        self.again = true;
+    }
+
+    /// The new owner must know the calls that were answered here: each of them may come again.
+    fn send_answers(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        let answered = &self.volumes[&key.0].answered;
+        let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
+        let mut answers: Vec<_> = about.map(|(k, (_, outcome))| (*k, outcome.clone())).collect();
+        if ctx.mistake == Mistake::KeepsAnswers {
+            answers.clear();
+        }
+        let ask = self.ask(ctx, transfer.to, Ask::Answers { key, answers });
+        transfer.stage = Stage::Answers { ask, until: self.now + FINISH_WAIT };
+    }
+
+    fn propose_hand_over(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        let same = self.record(key).is_some_and(|record| record.epoch == transfer.epoch);
+        if !same || !self.owns(ctx, key) {
+            transfer.stage = Stage::Over;
+            return;
+        }
+        let command = Command::HandOver { object: key.1, to: transfer.to };
+        transfer.stage =
+            Stage::Proposed(Entry::volume(key.0, self.deciding(transfer.epoch), command));
+        self.again = true;
+    }
+}
+
+const FINISH_WAIT: Duration = Duration::from_millis(600);
+/// Longer than anything on a stream takes.
+const QUIET_MAX: Duration = Duration::from_millis(400);
+const BREAKS_MAX: u32 = 5;
