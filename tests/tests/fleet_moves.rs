@@ -101,7 +101,7 @@ fn a_large_file_moves_while_it_is_read_and_written_with_a_pause_below_a_second()
 
 #[test]
 fn a_file_moves_to_where_it_is_used_unless_it_is_pinned() {
-    let world = FleetWorld::new(3, 3, 2);
+    let mut world = FleetWorld::new(3, 3, 2);
     world.mount(0, 0);
     world.mount(1, 1);
     let (ada, path) = (world.fleet.first(), "demo/file");
@@ -138,6 +138,11 @@ fn a_file_moves_to_where_it_is_used_unless_it_is_pinned() {
     eventually_within(Duration::from_secs(60), "the file to go where it is wanted", || {
         (world.fleet.whereis(2, path).owner == "cyd").then_some(())
     });
+    world.fleet.nth_mut(0).kill9();
+    world.fleet.nth_mut(0).restart();
+    world.fleet.await_standing(3);
+    let remembered = world.fleet.first().cli_json(&["object", "history", path]);
+    assert!(remembered.to_string().contains("heat"), "the move is not forgotten: {remembered}");
     world.end_well(3);
 }
 

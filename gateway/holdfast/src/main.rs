@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod fleet;
 mod fleet_operator;
+mod ledger;
 mod print;
 mod remote_admin;
 mod root;

@@ -7,6 +7,7 @@
 //! <root>/admin/                      token and certificate of the admin API over TCP
 //! <root>/log/                        Raft log of all groups
 //! <root>/fleet/meta/                 state of the fleet's group
+//! <root>/fleet/ledger                changes of owners, for people
 //! <root>/fleet/joined                which fleet this appliance joined, and as whom
 //! <root>/volumes/<id>/meta           a BTRFS subvolume: the catalog
 //! <root>/volumes/<id>/data           a BTRFS subvolume: the backing files
@@ -89,6 +90,11 @@ impl Root {
     /// Where the fleet group's state is.
     pub fn fleet_dir(&self) -> PathBuf {
         self.path.join("fleet/meta")
+    }
+
+    /// Where the changes of owners are kept.
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("fleet/ledger")
     }
 
     /// Which appliance this is; made up at the first start, durable before it is used.

@@ -22,6 +22,7 @@ use crate::adapters::{MeshCertifier, SystemClock, SystemEntropy, SystemGroups};
 use crate::config::Config;
 use crate::fleet;
 use crate::fleet_operator::FleetOperator;
+use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
 use crate::telemetry;
@@ -221,6 +222,7 @@ fn open(
         mesh,
         introduced: joined.as_ref().map(|j| j.peers.clone()).unwrap_or_default(),
         certifier: Arc::new(certifier),
+        ledger: Arc::new(LedgerFile::new(root.ledger())),
     };
     let name = config.name.clone();
     let parts =

@@ -22,14 +22,35 @@ use crate::wire::TransferCause;
 pub(crate) struct Uses {
     heat: Mutex<Heat>,
     ledger: Mutex<Ledger>,
+    keeper: Arc<dyn LedgerKeeper>,
+}
+
+/// Keeps the ledger of owners over restarts.
+pub trait LedgerKeeper: Send + Sync {
+    /// What was kept, the oldest first. What can't be read is missing, and the log says so.
+    fn load(&self) -> Vec<OwnerChange>;
+
+    /// Keeps one more, at once but for a power cut. What can't be kept is not, and the log says so.
+    fn keep(&self, change: &OwnerChange);
+}
+
+/// Keeps nothing, as a lone appliance never needs to.
+pub(crate) struct Forgetful;
+
+impl LedgerKeeper for Forgetful {
+    fn load(&self) -> Vec<OwnerChange> {
+        Vec::new()
+    }
+
+    fn keep(&self, _: &OwnerChange) {}
 }
 
 impl Uses {
-    pub(crate) fn new(here: ApplianceId) -> Self {
-        Self {
-            heat: Mutex::new(Heat::new(here, HeatSettings::default())),
-            ledger: Mutex::default(),
-        }
+    pub(crate) fn new(here: ApplianceId, keeper: Arc<dyn LedgerKeeper>) -> Self {
+        let mut ledger = Ledger::default();
+        keeper.load().into_iter().for_each(|change| ledger.note(change));
+        let heat = Mutex::new(Heat::new(here, HeatSettings::default()));
+        Self { heat, ledger: Mutex::new(ledger), keeper }
     }
 }
 
@@ -67,7 +88,7 @@ impl<S: Imaging> Router<S> {
             TransferCause::Heat => Cause::Heat,
             TransferCause::Drain => Cause::Drain,
         };
-        self.uses.ledger.lock().note(OwnerChange {
+        let change = OwnerChange {
             volume: local.id,
             object: Some(job.object),
             from: Some(self.parts.appliance),
@@ -75,7 +96,9 @@ impl<S: Imaging> Router<S> {
             epoch,
             cause,
             at: self.parts.clock.wall(),
-        });
+        };
+        self.uses.keeper.keep(&change);
+        self.uses.ledger.lock().note(change);
     }
 
     /// Changes of owners that began here, the newest first.

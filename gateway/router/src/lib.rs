@@ -39,6 +39,7 @@ mod waiters;
 mod wire;
 
 pub use answering::Answering;
+pub use heat::LedgerKeeper;
 pub use joining::{Admission, Certifier, JoinReply, JoinRequest};
 pub use keeping::{DELETED_KEPT, kept_until};
 pub use machines::Machines;

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::duplicates::Duplicates;
 use crate::following::follow;
 use crate::gates::Gates;
-use crate::heat::{Uses, follow_heat};
+use crate::heat::{Forgetful, LedgerKeeper, Uses, follow_heat};
 use crate::installing::UnderWay;
 use crate::joining::{Certifier, NoCertificates};
 use crate::local::{DataAnswer, Local, News, Setters};
@@ -70,6 +70,8 @@ pub struct Reach {
     pub introduced: Vec<(ApplianceId, Vec<SocketAddr>)>,
     /// Issues certificates of the fleet.
     pub certifier: Arc<dyn Certifier>,
+    /// Keeps the ledger of owners over restarts.
+    pub ledger: Arc<dyn LedgerKeeper>,
 }
 
 impl Default for Reach {
@@ -81,6 +83,7 @@ impl Default for Reach {
             mesh: Arc::default(),
             introduced: Vec::new(),
             certifier: Arc::new(NoCertificates),
+            ledger: Arc::new(Forgetful),
         }
     }
 }
@@ -235,7 +238,7 @@ impl<S: Imaging> Router<S> {
         let fleet_raft = parts.log.watch(GroupId::FLEET);
         let (pulse, beats) = PulseHandle::new();
         let news = parts.machines.news();
-        let uses = Uses::new(parts.appliance);
+        let uses = Uses::new(parts.appliance, parts.reach.ledger.clone());
         let router = Arc::new(Self {
             parts,
             locals: RwLock::default(),

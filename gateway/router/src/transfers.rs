@@ -316,6 +316,8 @@ impl<S: Imaging> Router<S> {
         epoch: Epoch,
         sending: &mut Sending,
     ) -> Result<(), Kept> {
+        // Most of what is to be durable becomes so before anybody has to wait for it.
+        local.objects.commit(job.object, local.file(job.object)?.has_data).await?;
         let _closed = local.gates.close(job.object).await;
         let began = self.parts.clock.since_boot();
         *job.phase.lock() = TransferPhase::Closing;
