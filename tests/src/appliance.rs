@@ -315,6 +315,12 @@ impl Appliance {
         &self.setup.name
     }
 
+    /// Where its operator reaches it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.setup.socket()
+    }
+
     /// Where it runs, if that is a network of its own.
     #[must_use]
     pub fn place(&self) -> Option<&Place> {

@@ -184,6 +184,12 @@ impl Fleet {
         members.iter().map(|m| m["name"].as_str().expect("a name").to_owned()).collect()
     }
 
+    /// The disk of the appliance of that number.
+    #[must_use]
+    pub fn disk(&self, number: usize) -> &LoopBtrfs {
+        &self.disks[number]
+    }
+
     /// The first appliance, which founded the fleet.
     #[must_use]
     pub fn first(&self) -> &Appliance {

@@ -17,21 +17,27 @@ use tests::{FleetWorld, Guests, sized};
 #[test]
 fn names_links_and_attributes_are_right_through_an_appliance_without_the_volume() {
     elsewhere(1, |guests| {
-        tidily(guests, sittings::links_fifos_devices_and_sparse_files_are_what_they_should_be);
-        tidily(guests, sittings::a_name_of_255_bytes_passes_and_one_of_256_does_not);
-        tidily(guests, sittings::times_move_as_posix_says_and_can_be_set);
-        tidily(guests, sittings::a_file_renamed_over_or_removed_while_open_can_still_be_read);
-        tidily(guests, sittings::a_folder_below_an_export_mounts_too);
-        tidily(guests, sittings::permissions_hold_for_users_groups_and_setgid_folders);
+        sittings::tidily(
+            guests,
+            sittings::links_fifos_devices_and_sparse_files_are_what_they_should_be,
+        );
+        sittings::tidily(guests, sittings::a_name_of_255_bytes_passes_and_one_of_256_does_not);
+        sittings::tidily(guests, sittings::times_move_as_posix_says_and_can_be_set);
+        sittings::tidily(
+            guests,
+            sittings::a_file_renamed_over_or_removed_while_open_can_still_be_read,
+        );
+        sittings::tidily(guests, sittings::a_folder_below_an_export_mounts_too);
+        sittings::tidily(guests, sittings::permissions_hold_for_users_groups_and_setgid_folders);
     });
 }
 
 #[test]
 fn programs_work_through_an_appliance_without_the_volume() {
     elsewhere(1, |guests| {
-        tidily(guests, sittings::git_works_on_the_mount);
-        tidily(guests, sittings::rsync_and_archives_with_attributes_round_trip);
-        tidily(guests, sittings::a_c_program_is_unpacked_and_built_and_runs_on_the_mount);
+        sittings::tidily(guests, sittings::git_works_on_the_mount);
+        sittings::tidily(guests, sittings::rsync_and_archives_with_attributes_round_trip);
+        sittings::tidily(guests, sittings::a_c_program_is_unpacked_and_built_and_runs_on_the_mount);
     });
 }
 
@@ -84,12 +90,6 @@ fn elsewhere(count: usize, sitting: impl Fn(&Guests)) {
     (0..count).for_each(|guest| world.mount(guest, 3));
     sitting(&world.guests);
     world.end_well(3);
-}
-
-/// A sitting that finds, and leaves, an empty volume.
-fn tidily(guests: &Guests, sitting: impl Fn(&Guests)) {
-    sitting(guests);
-    guests.first().sh("cd /mnt/nfs; find . -mindepth 1 -delete; chmod 777 .");
 }
 
 const FSX_MAX: Duration = Duration::from_secs(900);

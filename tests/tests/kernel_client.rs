@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
 
 #[path = "kernel/sittings.rs"]
+#[allow(dead_code, reason = "these tests need a part of the sittings")]
 mod sittings;
 
 use tests::{Appliance, Guests, LoopBtrfs, Sandbox};

@@ -9,6 +9,12 @@ use std::time::Duration;
 
 use tests::{Guests, run};
 
+/// A sitting that finds, and leaves, an empty volume.
+pub fn tidily(guests: &Guests, sitting: impl Fn(&Guests)) {
+    sitting(guests);
+    guests.first().sh("cd /mnt/nfs; find . -mindepth 1 -delete; chmod 777 .");
+}
+
 pub fn a_folder_below_an_export_mounts_too(guests: &Guests) {
     guests.first().sh("set -e; mkdir -p sub/deep; echo here >sub/deep/file
          mkdir /tmp/sub; mount -t nfs server:/demo/sub/deep /tmp/sub
