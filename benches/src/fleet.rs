@@ -3,7 +3,10 @@
 //! Invariant: what is compared is the same calls on the same file, at one appliance and at another.
 //! Absent on purpose: the forming of the fleet, which the tests' harness does.
 
+use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -138,6 +141,27 @@ impl Lane {
         let (p50_micros, p99_micros) = latencies.percentiles();
         Ran { mebibytes, p50_micros, p99_micros }
     }
+}
+
+/// Writes and syncs a file of `mib` MiB in `folder`, with nothing else to do, and removes it; the
+/// rate in MiB/s.
+///
+/// # Errors
+/// As the file system says.
+pub fn durable_write(folder: &Path, mib: u64) -> io::Result<f64> {
+    // Not zeros, which a file system may know how to spare.
+    let block: Vec<u8> =
+        (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect();
+    let path = folder.join("durable-write");
+    let began = Instant::now();
+    let mut file = fs::File::create(&path)?;
+    for _ in 0..mib {
+        file.write_all(&block)?;
+    }
+    file.sync_all()?;
+    let rate = mib as f64 / began.elapsed().as_secs_f64();
+    fs::remove_file(&path)?;
+    Ok(rate)
 }
 
 /// Moves a file and waits for it; anything else than success ends the run.

@@ -120,6 +120,7 @@ fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Ve
     let bare = runtime.block_on(bare::stream(ORDINARY_DATAGRAM, time)) / MIB;
     let owner = fleet::address(fleet, 0);
     runtime.block_on(File::make(owner, "/move", "large", mib));
+    let durable = fleet::durable_write(fleet.disk(1).path(), mib).expect("the disk has room");
     let began = Instant::now();
     let moved = fleet::move_file(fleet, "move/large", "bob");
     let rate = mib as f64 / began.elapsed().as_secs_f64();
@@ -128,6 +129,12 @@ fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Ve
         figure: rate,
         unit: "MiB/s",
         beside: Some(bare),
+    });
+    rows.push(Row {
+        what: format!("hand-over of {mib} MiB, beside a durable write to the target's disk"),
+        figure: rate,
+        unit: "MiB/s",
+        beside: Some(durable),
     });
     rows.push(Row {
         what: "its pause".into(),
