@@ -40,7 +40,7 @@ impl<S: Imaging> Router<S> {
                     tracing::warn!(%from, %volume, %object, "a hand-over nobody told us of");
                     return;
                 }
-                self.receive(local, object, stream).await;
+                self.receive(local, object, (from, epoch), stream).await;
             }
             Err(bad) => tracing::warn!(%from, %bad, "the opening of a stream can't be read"),
         }
@@ -62,37 +62,63 @@ impl<S: Imaging> Router<S> {
         })
     }
 
-    async fn receive(self: &Arc<Self>, local: Arc<Local<S>>, object: ObjectId, stream: BulkStream) {
-        let key = (local.id, object);
-        let receiving = {
+    async fn receive(
+        self: &Arc<Self>,
+        local: Arc<Local<S>>,
+        object: ObjectId,
+        (from, epoch): (ApplianceId, Epoch),
+        stream: BulkStream,
+    ) {
+        let shared = {
             let mut all = self.transfers.receiving.lock();
             let new = || {
                 let objects = Clone::clone(&*local.objects);
                 Arc::new(tokio::sync::Mutex::new(Receiving::new(objects, object)))
             };
-            all.entry(key).or_insert_with(new).clone()
+            all.entry((local.id, object)).or_insert_with(new).clone()
         };
         let channel = Arc::new(BulkChannel::new(stream));
         let Ok((first, _)) = channel.receive().await else { return };
-        let end = receiving.lock().await.run(&first, channel).await;
-        if end.is_ok() {
-            self.gained(&local, object);
+        let mut receiving = shared.lock().await;
+        // The log may have decided meanwhile, upon what came on a newer channel.
+        if !self.may_receive(&local, object, epoch, from) {
+            return;
         }
+        let end = receiving.run(&first, channel).await;
+        let newest = receiving.newest();
+        drop(receiving);
         match end {
-            // The owner may not have heard: it is kept until the log has decided, or for a while.
-            Ok(_) | Err(ReceivingEnd::Broken) => {
-                let router = self.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(RECEIVED_KEPT).await;
-                    router.transfers.receiving.lock().remove(&key);
-                    router.drop_other_copies(&local, object).await;
-                });
-            }
+            Ok(_) => self.gained(&local, object),
+            Err(ReceivingEnd::Broken) => {}
             Err(ReceivingEnd::Refused(refusal)) => {
                 tracing::warn!(volume = %local.id, %object, %refusal, "a copy was refused");
-                self.transfers.receiving.lock().remove(&key);
             }
         }
+        let router = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RECEIVED_KEPT).await;
+            let mut receiving = shared.lock().await;
+            if receiving.newest() == newest {
+                receiving.rest();
+            }
+            drop(receiving);
+            drop(shared);
+            router.forget_received();
+            router.drop_other_copies(&local, object).await;
+        });
+    }
+
+    /// Forgets what came here and was decided upon. Before that a late word of a channel that the
+    /// owner gave up must be known for one.
+    fn forget_received(&self) {
+        let me = self.parts.appliance;
+        let may_come = |volume, object| {
+            let inode = self.local(volume).and_then(|local| local.inode(object)).ok();
+            inode.is_some_and(|inode| inode.record().is_some_and(|r| r.stale.contains(&me)))
+        };
+        self.transfers.receiving.lock().retain(|(volume, object), receiving| {
+            Arc::strong_count(receiving) > 1 || may_come(*volume, *object)
+        });
     }
 }
 
@@ -141,5 +167,5 @@ impl Channel for BulkChannel {
     }
 }
 
-/// A decided hand-over is known long before; until then the old owner's copy is kept, too.
+/// A transfer that goes on does so before that. The old owner's copy is kept as long.
 const RECEIVED_KEPT: Duration = Duration::from_secs(30);

@@ -232,7 +232,7 @@ impl<S: Imaging> Router<S> {
         *job.phase.lock() = TransferPhase::Copying;
         let has_data = local.file(object)?.has_data;
         let reign = Reign { epoch, view: local.reign() };
-        let transfer = TransferId::new(self.transfer_id(job.number));
+        let transfer = self.transfer_id(epoch, job.number);
         // It came here that way, which was decided when we became its owner.
         self.transfers.receiving.lock().remove(&(job.volume, object));
         let channel = self.channel(local, job, epoch).await?;
@@ -473,9 +473,10 @@ impl<S: Imaging> Router<S> {
         self.transfers.sending.lock().contains(&(volume, object))
     }
 
-    /// A number that no run of this appliance gave to a transfer before.
-    fn transfer_id(&self, number: u64) -> u64 {
-        self.up_view.load(Ordering::Acquire) << 32 | number & 0xffff_ffff
+    /// Later than that of any earlier transfer, of an earlier run of this appliance too.
+    fn transfer_id(&self, epoch: Epoch, number: u64) -> TransferId {
+        let run = self.up_view.load(Ordering::Acquire);
+        TransferId::new(epoch, run << 32 | number & 0xffff_ffff)
     }
 }
 

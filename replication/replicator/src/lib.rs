@@ -30,6 +30,5 @@ pub use driver::{Receiving, ReceivingEnd, Sending, SendingParts};
 pub use progress::{Phase, Progress, ProgressNow};
 pub use send::{BadSettings, SendSettings, TransferFault};
 pub use wire::{
-    BadMessage, HEADER_BYTES_MAX, HasData, Message, PAYLOAD_BYTES_MAX, Round, TransferId,
-    first_transfer,
+    Attempt, BadMessage, HEADER_BYTES_MAX, HasData, Message, PAYLOAD_BYTES_MAX, Round, TransferId,
 };

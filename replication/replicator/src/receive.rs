@@ -1,8 +1,9 @@
 //! What the receiver's end of a transfer decides: which frames are accepted, which of them are
 //! executed together, when something is made durable, and what the owner is told.
 //!
-//! Invariants: marks grow and reigns never go back; nothing is called received before it was
-//! executed, durable before a sync that began after that, finished before all of it is durable.
+//! Invariants: marks grow and reigns never go back; nothing is done that comes on a channel older
+//! than one that was heard; nothing is called received before it was executed, durable before a sync
+//! that began after that, finished before all of it is durable.
 //! Absent on purpose: IO, clocks, and the object itself.
 
 use std::collections::VecDeque;
@@ -10,7 +11,7 @@ use std::collections::VecDeque;
 use extents::{Base, Frame};
 use model::{Mark, Refusal};
 
-use crate::wire::{HasData, Message, Round, TransferId};
+use crate::wire::{Attempt, HasData, Message, Round, TransferId};
 
 /// What happened.
 #[derive(Debug)]
@@ -56,6 +57,9 @@ pub enum ReceiveEffect {
 #[derive(Debug, Default)]
 pub struct ReceiveCore {
     transfer: Option<TransferId>,
+    /// The newest channel that said anything, and whether the present one has yet.
+    newest: Option<Attempt>,
+    spoke: bool,
     /// The last frame accepted, and the last one executed.
     accepted: Mark,
     applied: Mark,
@@ -81,10 +85,21 @@ impl ReceiveCore {
     pub fn opened(&mut self) {
         *self = Self {
             transfer: self.transfer,
+            newest: self.newest,
             accepted: self.applied,
             applied: self.applied,
             ..Self::default()
         };
+    }
+
+    /// The newest channel that was heard.
+    pub fn newest(&self) -> Option<Attempt> {
+        self.newest
+    }
+
+    /// What there is will not be gone on with: the transfer begins anew if it is resumed.
+    pub fn forget(&mut self) {
+        self.transfer = None;
     }
 
     /// Whether more may be taken from the channel.
@@ -149,15 +164,17 @@ impl ReceiveCore {
         effects: &mut Vec<ReceiveEffect>,
     ) -> Result<(), Refusal> {
         match message {
-            Message::Begin { transfer, has_data, base } if self.is_quiet() => {
-                self.transfer = Some(transfer);
+            Message::Begin { attempt, has_data, base } if self.is_quiet() => {
+                self.admit(attempt)?;
+                self.transfer = Some(attempt.transfer);
                 self.accepted = base.mark;
                 self.applied = base.mark;
                 self.starting = true;
                 effects.push(ReceiveEffect::Begin(has_data, base));
             }
-            Message::Resume { transfer } if self.is_quiet() => {
-                if self.transfer == Some(transfer) {
+            Message::Resume { attempt } if self.is_quiet() => {
+                self.admit(attempt)?;
+                if self.transfer == Some(attempt.transfer) {
                     self.starting = true;
                     effects.push(ReceiveEffect::Recall);
                 } else {
@@ -190,6 +207,18 @@ impl ReceiveCore {
             | Message::Finished { .. }
             | Message::Refused { .. } => return Err(Refusal::Invalid),
         }
+        Ok(())
+    }
+
+    /// A channel that was given up may be heard after a newer one: that would undo everything.
+    fn admit(&mut self, attempt: Attempt) -> Result<(), Refusal> {
+        let is_newer = self.newest.is_none_or(|newest| attempt > newest);
+        let goes_on = self.spoke && self.newest == Some(attempt);
+        if !is_newer && !goes_on {
+            return Err(Refusal::Fenced);
+        }
+        self.newest = Some(attempt);
+        self.spoke = true;
         Ok(())
     }
 

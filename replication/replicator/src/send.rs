@@ -18,7 +18,7 @@ use thiserror::Error;
 use self::pace::Pace;
 use crate::{
     progress::Phase,
-    wire::{HasData, Message, Round, TransferId},
+    wire::{Attempt, HasData, Message, Round, TransferId},
 };
 
 /// What the operator and the router may choose.
@@ -119,7 +119,7 @@ pub struct Look {
 #[derive(Debug)]
 pub struct SendCore {
     settings: SendSettings,
-    transfer: TransferId,
+    attempt: Attempt,
     has_data: HasData,
     base: Base,
     link: Link,
@@ -196,7 +196,7 @@ impl SendCore {
     ) -> Self {
         Self {
             settings,
-            transfer,
+            attempt: Attempt { transfer, channel: 0 },
             has_data,
             base,
             link: Link::Down,
@@ -243,11 +243,16 @@ impl SendCore {
 
     /// The receiver has nothing, so the feed was attached anew and began with `base`.
     pub fn begin_anew(&mut self, base: Base) -> Message {
-        let counted = (self.bytes_copied, self.bytes_resent, self.draining);
-        *self = Self::new(self.settings, self.transfer, self.has_data, base);
-        (self.bytes_copied, self.bytes_resent, self.draining) = counted;
-        self.link = Link::Beginning;
-        Message::Begin { transfer: self.transfer, has_data: self.has_data, base }
+        let attempt = self.attempt;
+        *self = Self {
+            attempt,
+            draining: self.draining,
+            bytes_copied: self.bytes_copied,
+            bytes_resent: self.bytes_resent,
+            link: Link::Beginning,
+            ..Self::new(self.settings, attempt.transfer, self.has_data, base)
+        };
+        Message::Begin { attempt, has_data: self.has_data, base }
     }
 
     /// Whether one more frame may leave the feed.
@@ -320,13 +325,14 @@ impl SendCore {
 
     fn connected(&mut self) -> Message {
         self.finish_sent = None;
-        let transfer = self.transfer;
+        self.attempt.channel += 1;
+        let attempt = self.attempt;
         if self.link == Link::Down && self.last_sent == self.base.mark && !self.rounds_done {
             self.link = Link::Beginning;
-            return Message::Begin { transfer, has_data: self.has_data, base: self.base };
+            return Message::Begin { attempt, has_data: self.has_data, base: self.base };
         }
         self.link = Link::Resuming;
-        Message::Resume { transfer }
+        Message::Resume { attempt }
     }
 
     fn send(&mut self, frame: Frame) -> SendEffect {

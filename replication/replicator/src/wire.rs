@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use extents::{Base, FRAME_BYTES_MAX, Frame, FrameChange, RUNS_PER_COPY_MAX};
-use model::{Mark, Refusal, Span, Stamp, Timestamp};
+use model::{Epoch, Mark, Refusal, Span, Stamp, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -17,9 +17,23 @@ pub const HEADER_BYTES_MAX: usize = 4096;
 /// The longest payload.
 pub const PAYLOAD_BYTES_MAX: u64 = FRAME_BYTES_MAX;
 
-/// One transfer; its owner's appliance gives each another number, across restarts too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransferId(u64);
+/// One transfer of an object. A later one compares greater: by the epoch in which its sender owned
+/// the object, then by a number that grows with each transfer of that owner, across restarts too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TransferId {
+    epoch: Epoch,
+    number: u64,
+}
+
+/// One channel of a transfer: what was sent on an older one may arrive after all that came on a
+/// newer one, and then must not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which transfer.
+    pub transfer: TransferId,
+    /// Which of its channels; counts up.
+    pub channel: u32,
+}
 
 /// One round of making durable what was received; counts up within a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,8 +44,8 @@ pub struct Round(u64);
 pub enum Message {
     /// To the receiver: begin anew, with an object that was `base`.
     Begin {
-        /// Which transfer.
-        transfer: TransferId,
+        /// Which transfer and channel.
+        attempt: Attempt,
         /// Whether the object has durable data at its owner.
         has_data: HasData,
         /// What the object was.
@@ -39,8 +53,8 @@ pub enum Message {
     },
     /// To the receiver, on a new channel: go on.
     Resume {
-        /// Which transfer.
-        transfer: TransferId,
+        /// Which transfer and channel.
+        attempt: Attempt,
     },
     /// To the receiver: a change.
     Frame(Frame),
@@ -109,8 +123,8 @@ pub enum BadMessage {
 
 #[derive(Serialize, Deserialize)]
 enum Head {
-    Begin { transfer: TransferId, has_data: HasData, base: BaseHead },
-    Resume { transfer: TransferId },
+    Begin { attempt: Attempt, has_data: HasData, base: BaseHead },
+    Resume { attempt: Attempt },
     Frame { mark: Mark, stamp: Option<StampHead>, change: ChangeHead },
     Sync { round: Round },
     Finish { base: BaseHead },
@@ -152,14 +166,9 @@ struct SpanHead {
 }
 
 impl TransferId {
-    /// Wraps the number.
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
+    /// Of these parts.
+    pub const fn new(epoch: Epoch, number: u64) -> Self {
+        Self { epoch, number }
     }
 }
 
@@ -169,30 +178,15 @@ impl Round {
     }
 }
 
-/// The transfer that the first message of a channel is about; `None` if it may not come first.
-pub fn first_transfer(header: &[u8]) -> Result<Option<TransferId>, BadMessage> {
-    Ok(match head(header)? {
-        Head::Begin { transfer, .. } | Head::Resume { transfer } => Some(transfer),
-        Head::Frame { .. }
-        | Head::Sync { .. }
-        | Head::Finish { .. }
-        | Head::Ready { .. }
-        | Head::Received { .. }
-        | Head::Durable { .. }
-        | Head::Finished { .. }
-        | Head::Refused { .. } => None,
-    })
-}
-
 impl Message {
     /// Header and payload.
     pub fn encode(self) -> (Bytes, Bytes) {
         let mut payload = Bytes::new();
         let head = match self {
-            Self::Begin { transfer, has_data, base } => {
-                Head::Begin { transfer, has_data, base: base.into() }
+            Self::Begin { attempt, has_data, base } => {
+                Head::Begin { attempt, has_data, base: base.into() }
             }
-            Self::Resume { transfer } => Head::Resume { transfer },
+            Self::Resume { attempt } => Head::Resume { attempt },
             Self::Frame(Frame { mark, stamp, change }) => {
                 let change = change_head(change, &mut payload);
                 Head::Frame { mark, stamp: stamp.map(Into::into), change }
@@ -226,10 +220,10 @@ impl Message {
             return Err(BadMessage::Payload);
         }
         Ok(match head {
-            Head::Begin { transfer, has_data, base } => {
-                Self::Begin { transfer, has_data, base: base.into() }
+            Head::Begin { attempt, has_data, base } => {
+                Self::Begin { attempt, has_data, base: base.into() }
             }
-            Head::Resume { transfer } => Self::Resume { transfer },
+            Head::Resume { attempt } => Self::Resume { attempt },
             Head::Frame { .. } => return Err(BadMessage::Header),
             Head::Sync { round } => Self::Sync { round },
             Head::Finish { base } => Self::Finish(base.into()),

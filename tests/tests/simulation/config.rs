@@ -7,6 +7,8 @@ pub enum Mistake {
     Nothing,
     /// Acts without a live lease, and so beside whoever took over.
     ActsWithoutLease,
+    /// Acts for whatever it has a good copy of.
+    TakesCopiesForOwners,
     /// Acts under an older view than one that it has heard of.
     ForgetsWhatItHeard,
     /// Acts at once when it comes back, while another still stands in for it.
@@ -23,6 +25,8 @@ pub enum Mistake {
     ForwardsForTheGone,
     /// Executes a forwarded change of data whatever view its sender had.
     IgnoresViews,
+    /// Takes what comes late on a channel that was given up for new.
+    HearsOldChannels,
     /// Does not know a change of names that was applied before.
     ForgetsNames,
     /// Answers that nothing was done from a look, so that the log does not know the call.

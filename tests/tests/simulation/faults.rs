@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use model::{Cookie, ObjectId};
 
 use crate::checks::tree::DIRECTORY;
+use crate::checks::{Invariant, Violation};
 use crate::clients::ClientEvent;
 use crate::config::Config;
 use crate::process::Input;
@@ -70,7 +71,7 @@ impl World {
     }
 
     /// A whole run: work in bad weather, then peace, then a look at everything.
-    pub fn run(config: Config) -> (Self, Result<(), String>) {
+    pub fn run(config: Config) -> (Self, Result<(), Violation>) {
         let mut world = Self::new(config);
         for number in 0..world.clients.len() {
             let after = 750_000 + world.chance.below(100_000);
@@ -119,8 +120,8 @@ impl World {
             if let Some(op) = client.op {
                 let call = self.history.ops[op].request.call.clone();
                 let volume = self.history.ops[op].request.volume;
-                self.history
-                    .breaks(format!("in peace, {call:?} of volume {volume} is never answered"));
+                let what = format!("in peace, {call:?} of volume {volume} is never answered");
+                self.history.breaks(Invariant::Progress, what);
             }
         }
     }

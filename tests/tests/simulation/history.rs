@@ -12,6 +12,7 @@ use model::{
 };
 use ownership::{FleetAnswer, FleetCommand, FleetRefusal};
 
+use crate::checks::{Invariant, Violation};
 use crate::words::{Key, Outcome, Request};
 
 /// One call of a client.
@@ -58,7 +59,7 @@ pub struct History {
     pub executions: Vec<Execution>,
     reigns: BTreeMap<(Key, Reign), ApplianceId>,
     states: BTreeMap<(GroupId, Index), u64>,
-    pub violation: Option<String>,
+    pub violation: Option<Violation>,
     pub digest: u64,
     pub handed_over: u64,
     pub images: u64,
@@ -67,9 +68,9 @@ pub struct History {
 
 impl History {
     /// Notes a violation; the first one counts.
-    pub fn breaks(&mut self, what: String) {
-        let now = self.now;
-        self.violation.get_or_insert_with(|| format!("{what} (at {now} µs)"));
+    pub fn breaks(&mut self, of: Invariant, what: String) {
+        let what = format!("{what} (at {} µs)", self.now);
+        self.violation.get_or_insert(Violation { of, what });
     }
 
     /// Something happened: the digest moves on.
@@ -83,10 +84,13 @@ impl History {
         let first = *self.reigns.entry((key, reign)).or_insert(by);
         if first != by {
             let (volume, object) = key;
-            self.breaks(format!(
-                "appliances {first} and {by} both acknowledge for object {object} of volume \
+            self.breaks(
+                Invariant::OneAcknowledges,
+                format!(
+                    "appliances {first} and {by} both acknowledge for object {object} of volume \
                  {volume} in reign {reign:?}"
-            ));
+                ),
+            );
         }
     }
 
@@ -115,9 +119,10 @@ impl History {
             if first.answer != *answer {
                 let first = first.answer.clone();
                 let index = entry.index;
-                self.breaks(format!(
-                    "entry {index} of volume {volume} did {first:?} and {answer:?}"
-                ));
+                self.breaks(
+                    Invariant::Catalogs,
+                    format!("entry {index} of volume {volume} did {first:?} and {answer:?}"),
+                );
             }
             return;
         }
@@ -141,16 +146,20 @@ impl History {
     pub fn same_state(&mut self, by: ApplianceId, volume: VolumeId, index: Index, hash: u64) {
         let first = *self.states.entry((volume.into(), index)).or_insert(hash);
         if first != hash {
-            self.breaks(format!("appliance {by}'s catalog of volume {volume} differs at {index}"));
+            self.breaks(
+                Invariant::Catalogs,
+                format!("appliance {by}'s catalog of volume {volume} differs at {index}"),
+            );
         }
     }
 
     /// Invariant 6: no lease is live after its Down was applied anywhere.
     pub fn lease_lives(&mut self, by: ApplianceId, incarnation: Incarnation) {
         if self.downs.contains(&(by, incarnation)) {
-            self.breaks(format!(
-                "the lease of run {incarnation} of appliance {by} outlives its Down"
-            ));
+            self.breaks(
+                Invariant::Leases,
+                format!("the lease of run {incarnation} of appliance {by} outlives its Down"),
+            );
         }
     }
 

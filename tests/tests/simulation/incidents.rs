@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use model::{ApplianceId, Change, Cookie, GroupId, ObjectId, VolumeId};
 
+use crate::checks::Invariant;
 use crate::checks::tree::name;
 use crate::clients::{ClientEvent, create};
 use crate::config::{Config, Mistake};
@@ -108,6 +109,29 @@ fn an_isolated_owner_answers_nothing_once_another_has_taken_over() {
 }
 
 #[test]
+fn a_clock_may_drift_as_far_as_the_margin_and_beyond_it_is_found_out() {
+    let story = |rate: i64| {
+        let mut world = scene(Mistake::Nothing);
+        world.hand_over(0, 2);
+        assert!(world.call(1, 1, READ, 1_500).is_some(), "it owns the file");
+        world.drift(1, rate);
+        world.isolate(1, 6_000);
+        world.begin_call(0, 0, write(How::FileSync));
+        for _ in 0..60 {
+            world.call(1, 1, READ, 40);
+            world.millis(10);
+        }
+        world.millis(4_000);
+        world
+    };
+    let within = story(-9_000);
+    assert!(matches!(within.clients[0].answers.last(), Some(Outcome::Wrote { .. })));
+    good(&within);
+    let verdict = story(-250_000).verdict();
+    assert!(matches!(verdict, Err(found) if found.of == Invariant::Leases));
+}
+
+#[test]
 fn a_paused_appliance_that_wakes_after_its_lease_answers_nothing_of_before() {
     let mut world = scene(Mistake::Nothing);
     world.hand_over(0, 2);
@@ -181,6 +205,47 @@ fn a_write_whose_reply_was_lost_is_known_where_the_file_has_moved_to() {
         assert!(matches!(world.call(1, 1, write(How::FileSync), 400), Some(Outcome::Wrote { .. })));
         world.millis(3_000);
         assert!(matches!(world.clients[0].answers.last(), Some(Outcome::Wrote { .. })));
+        world
+    });
+}
+
+#[test]
+fn what_comes_late_on_a_channel_that_was_given_up_undoes_nothing() {
+    only_with(Mistake::HearsOldChannels, |mistake| {
+        let mut world = scene(mistake);
+        assert!(world.call(0, 0, write(How::FileSync), 500).is_some());
+        let kept: Rc<RefCell<Vec<Message>>> = Rc::default();
+        let answers = Rc::new(RefCell::new(false));
+        let (keeps, asked) = (Rc::clone(&kept), Rc::clone(&answers));
+        // The first channel's words hang in the air until the target has everything by another.
+        world.tap = Some(Box::new(move |_, to, message| {
+            if let Message::Ask(_, Ask::Answers { .. }) = message {
+                asked.replace(true);
+            }
+            let mut first = keeps.borrow_mut();
+            let held = to == 1 && matches!(message, Message::Stream { .. }) && first.len() < 2;
+            if held {
+                first.push(message.clone());
+            }
+            held
+        }));
+        let to = ApplianceId::new(2);
+        world.post(0, Event::Machine { to: 0, input: Input::Move { key: KEY, to } });
+        for _ in 0..1_000 {
+            if *answers.borrow() {
+                break;
+            }
+            world.millis(1);
+        }
+        world.tap = None;
+        let from = ApplianceId::new(1);
+        for message in kept.borrow_mut().drain(..) {
+            world.post(0, Event::Machine { to: 1, input: Input::Peer { from, message } });
+        }
+        world.millis(400);
+        let owner = world.machines[2].process.as_ref().unwrap().record(KEY).unwrap().owner;
+        assert_eq!(owner, to, "it is handed over");
+        assert!(world.call(1, 1, READ, 1_500).is_some());
         world
     });
 }

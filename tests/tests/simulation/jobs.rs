@@ -279,7 +279,14 @@ impl Process {
             self.fleet_now.is_up(appliance)
                 || ctx.mistake == Mistake::ActsWithoutLease && appliance == self.me
         };
-        standing(self.now, here, record, is_up, Motion::Settled, claim)
+        let mut record = record.clone();
+        if ctx.mistake == Mistake::TakesCopiesForOwners
+            && record.replicas.contains(&self.me)
+            && !record.stale.contains(&self.me)
+        {
+            record.owner = self.me;
+        }
+        standing(self.now, here, &record, is_up, Motion::Settled, claim)
     }
 
     fn settle_names(&mut self, ctx: &mut Ctx<'_>, job: &mut Job) -> Next {

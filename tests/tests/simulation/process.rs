@@ -16,6 +16,7 @@ use ownership::lease::{LeaseHolder, LeaseKeeper, Round};
 use ownership::{Fleet, FleetCommand, Here};
 
 use crate::chance::Chance;
+use crate::checks::Invariant;
 use crate::config::Mistake;
 use crate::disk::{Disk, Shared, Sync};
 use crate::entering::{Entry, Fate};
@@ -294,7 +295,7 @@ impl Process {
                 return;
             }
         }
-        ctx.history.breaks(format!("{} does not settle", self.me));
+        ctx.history.breaks(Invariant::Progress, format!("{} does not settle", self.me));
     }
 
     fn step_groups(&mut self, ctx: &mut Ctx<'_>) {
@@ -306,7 +307,10 @@ impl Process {
                         self.perform(ctx, effect);
                     }
                 }
-                Err(fault) => return ctx.history.breaks(format!("{}: {fault}", self.me)),
+                Err(fault) => {
+                    let what = format!("{}: {fault}", self.me);
+                    return ctx.history.breaks(Invariant::Progress, what);
+                }
             }
         }
     }
@@ -332,7 +336,8 @@ impl Process {
             }
             Effect::LogReset { group, .. } => self.log_was_reset(group),
             Effect::Lost { group, missing } => {
-                ctx.history.breaks(format!("{} lost entry {missing} of {group}", self.me));
+                let what = format!("{} lost entry {missing} of {group}", self.me);
+                ctx.history.breaks(Invariant::NothingLost, what);
             }
             Effect::Opened { .. } | Effect::Cut { .. } | Effect::CheckpointWanted { .. } => {}
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::checks::Invariant;
 use crate::config::{Config, Mistake};
 use crate::world::World;
 
@@ -73,62 +74,67 @@ fn the_same_seed_gives_the_same_run() {
     assert_ne!(digest(1).0, digest(2).0);
 }
 
-/// The mistake is found within so many seeds.
+/// The mistake is found within so many seeds, and by the checker of that promise.
 #[track_caller]
-fn is_found(mistake: Mistake, seeds: u64) {
-    let finds = |seed: &u64| World::run(Config::random(*seed, mistake)).1.is_err();
-    let found = (0..seeds).find(finds);
-    assert!(found.is_some(), "{mistake:?} is not found in {seeds} seeds");
+fn is_found(mistake: Mistake, by: Invariant, seeds: u64) {
+    let finds = |seed| World::run(Config::random(seed, mistake)).1.err();
+    let found = (0..seeds).filter_map(finds).find(|found| found.of == by);
+    assert!(found.is_some(), "{mistake:?} is not found in {seeds} seeds by {by:?}");
+}
+
+#[test]
+fn two_that_act_for_one_object_are_found() {
+    is_found(Mistake::TakesCopiesForOwners, Invariant::OneAcknowledges, 200);
 }
 
 #[test]
 fn a_commit_without_a_sync_is_found() {
-    is_found(Mistake::CommitsWithoutSync, 200);
+    is_found(Mistake::CommitsWithoutSync, Invariant::NothingLost, 200);
 }
 
 #[test]
 fn a_good_copy_that_misses_a_change_is_found() {
-    is_found(Mistake::LeavesCopiesGood, 600);
+    is_found(Mistake::LeavesCopiesGood, Invariant::NothingLost, 600);
 }
 
 #[test]
 fn a_change_of_names_done_twice_is_found() {
-    is_found(Mistake::ForgetsNames, 20);
+    is_found(Mistake::ForgetsNames, Invariant::Names, 20);
 }
 
 #[test]
 fn a_refusal_that_the_log_does_not_know_is_found() {
-    is_found(Mistake::RefusesFromALook, 1_500);
+    is_found(Mistake::RefusesFromALook, Invariant::Names, 1_500);
 }
 
 #[test]
 fn a_stale_read_of_names_is_found() {
-    is_found(Mistake::ReadsWithoutRound, 800);
+    is_found(Mistake::ReadsWithoutRound, Invariant::Names, 800);
 }
 
 #[test]
 fn a_removal_that_the_owner_does_not_know_is_found() {
-    is_found(Mistake::OwnersMayNotKnow, 800);
+    is_found(Mistake::OwnersMayNotKnow, Invariant::Names, 800);
 }
 
 #[test]
 fn a_verifier_that_hides_a_loss_is_found() {
-    is_found(Mistake::CallsItselfClean, 200);
+    is_found(Mistake::CallsItselfClean, Invariant::Verifier, 200);
 }
 
 #[test]
 fn a_lease_that_outlives_its_down_is_found() {
-    is_found(Mistake::WildClocks, 300);
+    is_found(Mistake::WildClocks, Invariant::Leases, 300);
 }
 
 #[test]
 fn catalogs_that_differ_are_found() {
-    is_found(Mistake::SkipsAnEntry, 20);
+    is_found(Mistake::SkipsAnEntry, Invariant::Catalogs, 20);
 }
 
 #[test]
 fn a_call_that_is_sent_on_for_a_client_that_has_gone_is_found() {
-    is_found(Mistake::ForwardsForTheGone, 1_500);
+    is_found(Mistake::ForwardsForTheGone, Invariant::Once, 1_500);
 }
 
 const PARTS: u64 = 4;

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use model::{ApplianceId, Epoch, Index, Refusal};
+use model::{ApplianceId, Epoch, Index};
 use replicator::Message as Word;
 use replicator::cores::{ReceiveCore, ReceiveEffect, ReceiveEvent};
 
+use crate::config::Mistake;
 use crate::disk::File;
 use crate::process::{Ctx, Out, Process};
 use crate::words::{Key, Message, Piece};
@@ -43,6 +44,9 @@ impl Process {
                     work: None,
                 });
                 receiving.core.opened();
+                if ctx.mistake == Mistake::HearsOldChannels {
+                    receiving.core = ReceiveCore::default();
+                }
                 (receiving.from, receiving.stream) = (from, stream);
                 receiving.opening = Some((epoch, index));
                 receiving.waiting.clear();
@@ -159,7 +163,6 @@ impl Process {
                     ReceiveEffect::Done(base) => answer(Word::Finished { mark: base.mark }),
                     ReceiveEffect::Refuse(refusal) => {
                         answer(Word::Refused { refusal });
-                        return refusal == Refusal::Busy;
                     }
                 }
             }

@@ -196,7 +196,7 @@ impl Process {
         }
         self.attach(key, transfer);
         let base = self.disk.files.entry(key).or_default().base();
-        let id = TransferId::new(self.number());
+        let id = TransferId::new(transfer.epoch, self.number());
         transfer.core = Some(SendCore::new(SendSettings::default(), id, HasData::Yes, base));
         transfer.stage = Stage::Streaming;
         self.connect(ctx, key, transfer);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use model::{ApplianceId, VolumeId};
 
 use crate::chance::Chance;
-use crate::checks;
+use crate::checks::{self, Violation};
 use crate::clients::{Client, ClientEvent};
 use crate::config::{Config, Mistake};
 use crate::disk::Disk;
@@ -349,6 +349,14 @@ impl World {
         self.machines[at].paused_until = self.now + micros;
     }
 
+    /// From now on a machine's clock is so much too fast, in millionths.
+    pub fn drift(&mut self, at: usize, rate: i64) {
+        let before = self.local(at);
+        self.machines[at].rate = rate;
+        let ahead = self.local(at);
+        self.machines[at].offset = (self.machines[at].offset + before).saturating_sub(ahead);
+    }
+
     pub fn cut(&mut self, from: usize, to: usize, micros: u64) {
         self.cuts.insert((from, to), self.now + micros);
     }
@@ -366,7 +374,7 @@ impl World {
         (1..=self.config.volumes).map(VolumeId::new)
     }
 
-    pub fn verdict(&self) -> Result<(), String> {
+    pub fn verdict(&self) -> Result<(), Violation> {
         checks::all(&self.history)
     }
 }

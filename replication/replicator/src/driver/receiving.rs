@@ -15,7 +15,7 @@ use super::link::{Incoming, Link};
 use crate::{
     BadMessage, Channel,
     receive::{ReceiveCore, ReceiveEffect, ReceiveEvent},
-    wire::{HasData, Message, Round},
+    wire::{Attempt, HasData, Message, Round},
 };
 
 /// Why receiving stopped.
@@ -29,8 +29,9 @@ pub enum ReceivingEnd {
     Refused(Refusal),
 }
 
-/// A transfer, at the receiver. Keep it after `Broken`, and after it is done until the hand-over is
-/// decided, since the owner may not have heard; dropping it only means that the owner begins anew.
+/// A transfer, at the receiver. Keep it until the hand-over is decided, whatever [`Self::run`] ends
+/// with: the owner may not have heard, and what it said on an older channel may still come, which
+/// would undo everything if it were not known to be old.
 pub struct Receiving {
     objects: Objects,
     object: ObjectId,
@@ -114,6 +115,17 @@ impl Receiving {
                 }
             }
         }
+    }
+
+    /// The newest channel that was heard.
+    pub fn newest(&self) -> Option<Attempt> {
+        self.core.newest()
+    }
+
+    /// Closes what is open; a transfer that is resumed all the same begins anew.
+    pub fn rest(&mut self) {
+        self.receipt = None;
+        self.core.forget();
     }
 
     async fn begin(&mut self, has_data: HasData, base: Base) -> ReceiveEvent {

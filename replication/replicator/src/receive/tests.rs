@@ -20,8 +20,12 @@ fn hear(core: &mut ReceiveCore, message: Message) -> Vec<ReceiveEffect> {
     core.step(ReceiveEvent::Message(message))
 }
 
+fn attempt(number: u64, channel: u32) -> Attempt {
+    Attempt { transfer: TransferId::new(Epoch::new(1), number), channel }
+}
+
 fn begin() -> Message {
-    Message::Begin { transfer: TransferId::new(7), has_data: HasData::Yes, base: base(1) }
+    Message::Begin { attempt: attempt(7, 1), has_data: HasData::Yes, base: base(1) }
 }
 
 fn begun() -> ReceiveCore {
@@ -104,7 +108,7 @@ fn a_new_channel_goes_on_after_what_was_executed() {
     core.step(ReceiveEvent::Applied);
     send(&mut core, mark(1, 3));
     core.opened();
-    let resume = Message::Resume { transfer: TransferId::new(7) };
+    let resume = Message::Resume { attempt: attempt(7, 2) };
     assert_eq!(hear(&mut core, resume), [ReceiveEffect::Recall]);
     let ready = Message::Ready { received: Some(mark(1, 3)) };
     let recalled = core.step(ReceiveEvent::Recalled(Some(mark(1, 3))));
@@ -117,13 +121,35 @@ fn another_transfer_or_a_torn_object_is_begun_anew() {
     let mut core = begun();
     core.opened();
     let unknown = ReceiveEffect::Answer(Message::Ready { received: None });
-    let other = Message::Resume { transfer: TransferId::new(8) };
+    let other = Message::Resume { attempt: attempt(8, 1) };
     assert_eq!(hear(&mut core, other), [unknown]);
     let mut core = begun();
     core.opened();
-    hear(&mut core, Message::Resume { transfer: TransferId::new(7) });
+    hear(&mut core, Message::Resume { attempt: attempt(7, 2) });
     core.step(ReceiveEvent::Recalled(None));
-    assert_eq!(hear(&mut core, begin()), [ReceiveEffect::Begin(HasData::Yes, base(1))]);
+    let anew = Message::Begin { attempt: attempt(7, 2), has_data: HasData::Yes, base: base(1) };
+    assert_eq!(hear(&mut core, anew), [ReceiveEffect::Begin(HasData::Yes, base(1))]);
+}
+
+#[test]
+fn a_channel_that_is_heard_after_a_newer_one_changes_nothing() {
+    for late in [attempt(7, 1), attempt(7, 2), attempt(6, 9)] {
+        let mut core = begun();
+        core.opened();
+        hear(&mut core, Message::Resume { attempt: attempt(7, 2) });
+        core.step(ReceiveEvent::Recalled(Some(mark(1, 1))));
+        hear(&mut core, Message::Finish(base(1)));
+        core.step(ReceiveEvent::Ended);
+        core.opened();
+        let begin = Message::Begin { attempt: late, has_data: HasData::Yes, base: base(1) };
+        assert_eq!(hear(&mut core, begin), [ReceiveEffect::Refuse(Refusal::Fenced)]);
+        core.opened();
+        let resume = Message::Resume { attempt: late };
+        assert_eq!(hear(&mut core, resume), [ReceiveEffect::Refuse(Refusal::Fenced)]);
+        core.opened();
+        let newer = Message::Resume { attempt: attempt(7, 3) };
+        assert_eq!(hear(&mut core, newer), [ReceiveEffect::Recall]);
+    }
 }
 
 #[test]

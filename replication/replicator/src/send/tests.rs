@@ -32,7 +32,8 @@ fn look(to_copy: u64) -> Look {
 }
 
 fn core_with(settings: SendSettings) -> SendCore {
-    let mut core = SendCore::new(settings, TransferId::new(1), HasData::Yes, base(0));
+    let mut core =
+        SendCore::new(settings, TransferId::new(Epoch::new(1), 1), HasData::Yes, base(0));
     let effects = core.step(look(0), SendEvent::Connected);
     assert!(matches!(effects[..], [SendEffect::Send(Message::Begin { .. })]));
     core

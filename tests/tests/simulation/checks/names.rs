@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use catalog::Command;
-use model::{Change, Index, Refusal, RequestKey, VolumeId};
+use model::{Change, Index, ObjectId, Refusal, RequestKey, VolumeId};
 
 use super::tree::Tree;
 use crate::history::{History, Logged, Op};
@@ -77,30 +77,30 @@ impl Story {
     fn check<'a>(&self, ops: impl Iterator<Item = &'a Op>) -> Result<(), String> {
         let mut ops: Vec<&Op> = ops.filter(|op| op.answered.is_some()).collect();
         ops.sort_by_key(|op| op.answered.as_ref().map(|(at, _)| *at));
-        // When an op was answered, and the newest version that any so far saw; of all, and of
-        // changes alone. A file's owner knows of a change when that is answered, not when somebody
-        // reads of it.
+        // When an op about names was answered, and the newest version that any so far saw; and
+        // where the changes came. A file's owner knows of what befell the file when that is
+        // answered, not when somebody reads of it, and nothing of other files.
         let mut all: Vec<(u64, usize)> = vec![(0, 0)];
-        let mut changes = all.clone();
+        let mut changes: Vec<(u64, usize)> = Vec::new();
         for op in ops {
             let Some((answered, outcome)) = &op.answered else { continue };
             let is_change = matches!(op.request.call, Call::Change(_));
-            let floor_of = |placed: &[(u64, usize)]| {
-                let before = placed.partition_point(|(at, _)| *at < op.invoked);
-                before.checked_sub(1).map_or(0, |last| placed[last].1)
+            let object = op.request.call.object();
+            let floor = match object {
+                Some(object) => {
+                    let before = changes.iter().take_while(|(at, _)| *at < op.invoked);
+                    let about = before.filter(|(_, place)| self.befell(object, *place));
+                    about.map(|(_, place)| *place).max().unwrap_or(0)
+                }
+                None => all[all.partition_point(|(at, _)| *at < op.invoked) - 1].1,
             };
-            let of_data = op.request.call.object().is_some();
-            let floor = if of_data { floor_of(&changes) } else { floor_of(&all) };
             let Some(place) = self.place(op, *answered, outcome, floor)? else { continue };
-            let push = |placed: &mut Vec<(u64, usize)>| {
-                let newest = placed.last().map_or(0, |last| last.1).max(place);
-                placed.push((*answered, newest));
-            };
-            if !of_data {
-                push(&mut all);
+            if object.is_none() {
+                let newest = all.last().map_or(0, |last| last.1).max(place);
+                all.push((*answered, newest));
             }
             if is_change {
-                push(&mut changes);
+                changes.push((*answered, place));
             }
         }
         Ok(())
@@ -181,6 +181,12 @@ impl Story {
             return Err(format!("{}, out of order: entry {index} at {at} µs", told()));
         }
         Ok(Some(place))
+    }
+
+    /// Whether the object came or went with that version.
+    fn befell(&self, object: ObjectId, place: usize) -> bool {
+        let has = |place: usize| self.versions[place].tree.has(object);
+        place > 0 && has(place) != has(place - 1)
     }
 
     fn find(&self, floor: usize, until: u64, is: impl Fn(&Tree) -> bool) -> Option<usize> {

@@ -113,7 +113,7 @@ pub(super) fn parts(source: &Appliance, settings: SendSettings) -> SendingParts 
         object: A,
         has_data: false,
         reign: reign(),
-        transfer: TransferId::new(1),
+        transfer: TransferId::new(Epoch::new(1), 1),
         settings,
         progress: Arc::new(Progress::new(Timestamp::default())),
     }
