@@ -318,9 +318,11 @@ impl<S: Imaging> Router<S> {
     ) -> Result<(), Kept> {
         // Most of what is to be durable becomes so before anybody has to wait for it.
         local.objects.commit(job.object, local.file(job.object)?.has_data).await?;
-        let _closed = local.gates.close(job.object).await;
         let began = self.parts.clock.since_boot();
+        let since = || self.parts.clock.since_boot().saturating_sub(began);
+        let _closed = local.gates.close(job.object).await;
         *job.phase.lock() = TransferPhase::Closing;
+        let closed = since();
         let file = self.owned(local, job.object)?;
         if file.epoch != epoch {
             return Err(Refusal::Fenced.into());
@@ -331,14 +333,17 @@ impl<S: Imaging> Router<S> {
         let synced = local.objects.commit(job.object, file.has_data);
         let (finished, synced) = tokio::join!(last_bytes, synced);
         finished.map_err(|_| Kept::TooSlow)??;
+        let durable = since();
         local.news.no_fault_open().await;
         synced?;
         if job.cancelled.load(Ordering::Acquire) {
             return Err(Kept::Cancelled);
         }
         self.send_answers(local, job).await?;
+        let answered = since();
         let outcome = self.decide(local, job, file.reign()).await;
-        let pause = self.parts.clock.since_boot().saturating_sub(began);
+        let pause = since();
+        tracing::debug!(object = %job.object, ?closed, ?durable, ?answered, ?pause, "held up");
         let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         job.pause_micros.store(micros, Ordering::Relaxed);
         outcome

@@ -73,6 +73,22 @@ fn a_proposal_whose_place_another_took_is_refused() {
 }
 
 #[test]
+fn proposals_that_another_leader_never_got_are_refused_though_nothing_comes_to_their_places() {
+    let mut fleet = Fleet::new(1);
+    let old = fleet.elect();
+    fleet.millis(200);
+    fleet.isolate(old);
+    let tickets: Vec<_> = (0..4).map(|_| fleet.propose(old)).collect();
+    fleet.millis(2000);
+    assert_ne!(fleet.elect(), old);
+    fleet.heal();
+    fleet.millis(2000);
+    for ticket in tickets {
+        assert!(fleet.refused.contains(&(ticket, Refusal::Busy)));
+    }
+}
+
+#[test]
 fn a_group_of_several_keeps_a_tail_below_a_checkpoint() {
     let mut fleet = Fleet::new(1);
     let leader = fleet.elect();

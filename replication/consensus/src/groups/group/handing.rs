@@ -30,7 +30,10 @@ impl<L: LogStore> Group<L> {
         for mut entry in entries {
             let (index, term) = (Index::new(entry.index), Term::new(entry.term));
             assert_eq!(index, self.handed.index.next(), "entries are handed out without gaps");
-            self.handed = LogPoint { index, term };
+            let before = std::mem::replace(&mut self.handed, LogPoint { index, term });
+            if term > before.term {
+                self.refuse_older(term, effects);
+            }
             let changed = match membership::is_change(&entry) {
                 true => Some(self.enter_change(&entry)?),
                 false => None,
@@ -89,6 +92,15 @@ impl<L: LogStore> Group<L> {
         if let Some(best) = best {
             self.node.raft.send_timeout_now(best.get());
         }
+    }
+
+    /// Terms never go back along the log: what waits for an entry of an older one, wherever, has
+    /// lost. Nothing may ever come to its place.
+    fn refuse_older(&mut self, term: Term, effects: &mut Vec<Effect>) {
+        let handed = self.handed.index;
+        let lost = self.waiting.extract_if(.., |(index, of), _| *index > handed && *of < term);
+        let refused = |(_, ticket)| Effect::Refused { ticket, refusal: Refusal::Busy };
+        effects.extend(lost.map(refused));
     }
 
     /// The ticket of the entry (index, term). A ticket that waited for another entry at that index
