@@ -281,16 +281,14 @@ impl Fleet {
     /// Moves a file and waits until that is over.
     #[must_use]
     pub fn transfer(&self, path: &str, to: &str) -> TransferReport {
-        let begun = eventually_within(TRANSFER_MAX, format!("{path} to be free"), || {
-            match self.begin_transfer(path, to) {
-                Ok(begun) => Some(begun),
-                // It is moving elsewhere by itself, since it was used much from there.
-                Err(said) if said.stderr.contains("busy") => None,
-                Err(said) => panic!("{said:?}"),
-            }
-        });
         eventually_within(TRANSFER_MAX, format!("{path} to be moved to {to}"), || {
-            self.transfer_now(&begun.id).filter(|job| job.ended)
+            let reply = self.first().cli(&["--json", "object", "transfer", "--wait", path, to]);
+            match serde_json::from_str(&reply.stdout) {
+                Ok(job) => Some(report(&job)),
+                // It is moving elsewhere by itself, since it was used much from there.
+                Err(_) if reply.stderr.contains("busy") => None,
+                Err(_) => panic!("{reply:?}"),
+            }
         })
     }
 

@@ -93,19 +93,32 @@ impl<S: Imaging> Router<S> {
         Ok(Wrote { written, wcc })
     }
 
-    /// COMMIT.
-    pub(crate) async fn commit_file(
+    /// Whether COMMIT may be done here, and to which file.
+    pub(crate) async fn may_commit(
         &self,
         ask: &Ask,
         local: &Local<S>,
         object: ObjectId,
-    ) -> Result<Committed, Refused> {
+    ) -> Result<OwnFile, Refused> {
         let file = self.own_file(local, object).await?;
         self.may_change(ask, local, object, &file).await?;
-        let committed = local.objects.commit(object, file.has_data).await;
+        // What came here with the file is not durable in the copy that it left.
+        self.leave_copies_behind(local, object, &file).await?;
+        Ok(file)
+    }
+
+    /// What COMMIT answers after its sync.
+    pub(crate) async fn committed(
+        &self,
+        ask: &Ask,
+        local: &Local<S>,
+        object: ObjectId,
+        file: &OwnFile,
+        synced: Result<DataFacts, Refusal>,
+    ) -> Result<Committed, Refused> {
         local.news.no_fault_open().await;
-        if let Err(refusal) = committed {
-            return Err(self.refused_file(local, object, &file, refusal).await);
+        if let Err(refusal) = synced {
+            return Err(self.refused_file(local, object, file, refusal).await);
         }
         // Taken after the fsync: it vouches for what is durable now.
         let verifier = self.verifier(ask.volume);

@@ -94,15 +94,15 @@ impl<S: Imaging> Router<S> {
                 tracing::warn!(volume = %local.id, %object, %refusal, "a copy was refused");
             }
         }
-        let router = self.clone();
+        let (router, shared) = (self.clone(), Arc::downgrade(&shared));
         tokio::spawn(async move {
             tokio::time::sleep(RECEIVED_KEPT).await;
-            let mut receiving = shared.lock().await;
-            if receiving.newest() == newest {
-                receiving.rest();
+            if let Some(shared) = shared.upgrade() {
+                let mut receiving = shared.lock().await;
+                if receiving.newest() == newest {
+                    receiving.rest();
+                }
             }
-            drop(receiving);
-            drop(shared);
             router.forget_received();
             router.drop_other_copies(&local, object).await;
         });

@@ -63,15 +63,23 @@ impl<S: Imaging> Router<S> {
         self.write_file(ask, local, request).await
     }
 
-    /// COMMIT.
+    /// COMMIT. A hand-over does not wait for its sync: whoever owns the file after that answers.
     pub(crate) async fn serve_commit(
         &self,
         ask: &Ask,
         local: &Local<S>,
         object: ObjectId,
     ) -> Result<Committed, Refused> {
-        let _pass = local.gates.pass(object).await;
-        self.commit_file(ask, local, object).await
+        loop {
+            let pass = local.gates.pass(object).await;
+            let file = self.may_commit(ask, local, object).await?;
+            drop(pass);
+            let committed = local.objects.commit(object, file.has_data).await;
+            let _pass = local.gates.pass(object).await;
+            if self.owned(local, object)?.epoch == file.epoch {
+                return self.committed(ask, local, object, &file, committed).await;
+            }
+        }
     }
 
     /// FSSTAT: the room on this appliance's disk.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::{Command, Imaging};
-use model::{ApplianceId, Epoch, ObjectId, Refusal, Reign, VolumeId};
+use model::{ApplianceId, Epoch, ObjectId, Refusal, Reign, RequestKey, VolumeId};
 use parking_lot::Mutex;
 use replicator::{
     Channel, Progress, Receiving, SendSettings, Sending, SendingParts, TransferFault, TransferId,
@@ -234,7 +234,10 @@ impl<S: Imaging> Router<S> {
         let reign = Reign { epoch, view: local.reign() };
         let transfer = self.transfer_id(epoch, job.number);
         // It came here that way, which was decided when we became its owner.
-        self.transfers.receiving.lock().remove(&(job.volume, object));
+        let received = self.transfers.receiving.lock().remove(&(job.volume, object));
+        if let Some(received) = received {
+            received.lock().await.rest();
+        }
         let channel = self.channel(local, job, epoch).await?;
         let parts = SendingParts {
             objects: Clone::clone(&*local.objects),
@@ -246,23 +249,29 @@ impl<S: Imaging> Router<S> {
             progress: job.progress.clone(),
         };
         let mut sending = Sending::begin(parts, channel).await?;
-        let mut breaks = 0;
+        let (mut breaks, mut told) = (0, HashSet::new());
         loop {
+            let come_close = async {
+                sending.until_close().await?;
+                // Most of them go before anybody has to wait for it.
+                self.send_answers(local, job, &mut told).await?;
+                Ok(sending.until_close().await?)
+            };
             let close = tokio::select! {
-                close = sending.until_close() => close,
+                close = come_close => close,
                 () = job.cancelled() => return Err(Kept::Cancelled),
             };
             match close {
                 Ok(()) => {}
-                Err(TransferFault::Broken) if breaks < BREAKS_MAX => {
+                Err(Kept::Stream(TransferFault::Broken)) if breaks < BREAKS_MAX => {
                     breaks += 1;
                     let channel = self.channel_again(local, job, epoch).await?;
                     sending.resume(channel).await?;
                     continue;
                 }
-                Err(fault) => return Err(fault.into()),
+                Err(kept) => return Err(kept),
             }
-            match self.close_and_hand_over(local, job, epoch, &mut sending).await {
+            match self.close_and_hand_over(local, job, epoch, &mut sending, &mut told).await {
                 // The gate is open again: go on copying, and try once more.
                 Err(Kept::Stream(TransferFault::Broken)) if breaks < BREAKS_MAX => {
                     breaks += 1;
@@ -315,9 +324,8 @@ impl<S: Imaging> Router<S> {
         job: &Job,
         epoch: Epoch,
         sending: &mut Sending,
+        told: &mut HashSet<RequestKey>,
     ) -> Result<(), Kept> {
-        // Most of what is to be durable becomes so before anybody has to wait for it.
-        local.objects.commit(job.object, local.file(job.object)?.has_data).await?;
         let began = self.parts.clock.since_boot();
         let since = || self.parts.clock.since_boot().saturating_sub(began);
         let _closed = local.gates.close(job.object).await;
@@ -327,23 +335,21 @@ impl<S: Imaging> Router<S> {
         if file.epoch != epoch {
             return Err(Refusal::Fenced.into());
         }
-        // The copy that stays here counts as a good one until the new owner writes: what it was
-        // told to keep, and what its COMMITs will vouch for, is durable in both.
+        // The copy that stays here counts as a good one until the new owner changes the file or
+        // vouches for it.
         let last_bytes = tokio::time::timeout(FINISH_WAIT, sending.finish());
-        let synced = local.objects.commit(job.object, file.has_data);
-        let (finished, synced) = tokio::join!(last_bytes, synced);
+        let last_answers = self.send_answers(local, job, told);
+        let (finished, answered) = tokio::join!(last_bytes, last_answers);
         finished.map_err(|_| Kept::TooSlow)??;
-        let durable = since();
+        answered?;
+        let sent = since();
         local.news.no_fault_open().await;
-        synced?;
         if job.cancelled.load(Ordering::Acquire) {
             return Err(Kept::Cancelled);
         }
-        self.send_answers(local, job).await?;
-        let answered = since();
         let outcome = self.decide(local, job, file.reign()).await;
         let pause = since();
-        tracing::debug!(object = %job.object, ?closed, ?durable, ?answered, ?pause, "held up");
+        tracing::debug!(object = %job.object, ?closed, ?sent, ?pause, "held up");
         let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         job.pause_micros.store(micros, Ordering::Relaxed);
         outcome
@@ -379,8 +385,14 @@ impl<S: Imaging> Router<S> {
     }
 
     /// The new owner must know the calls that were answered here: each of them may come again.
-    async fn send_answers(&self, local: &Local<S>, job: &Job) -> Result<(), Kept> {
-        let all = local.data_calls.answers_about(job.object);
+    async fn send_answers(
+        &self,
+        local: &Local<S>,
+        job: &Job,
+        told: &mut HashSet<RequestKey>,
+    ) -> Result<(), Kept> {
+        let mut all = local.data_calls.answers_about(job.object);
+        all.retain(|(key, _)| told.insert(*key));
         // A request's header has a limit, far below what a thousand answers take.
         for some in all.chunks(ANSWERS_AT_ONCE) {
             let (volume, object, answers) = (local.id, job.object, some.to_vec());

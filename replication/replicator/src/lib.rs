@@ -2,8 +2,9 @@
 //! replication later.
 //!
 //! Invariant: when the owner is told "finished", the other appliance's copy has every byte, the
-//! size, the times and the mark of the owner's, and all of it is durable there. Until then nothing
-//! that was acknowledged depends on it: whatever fails, the owner's copy is as good as before.
+//! size, the times and the mark of the owner's, and whatever is durable at the owner is durable
+//! there. Until then nothing that was acknowledged depends on it: whatever fails, the owner's copy
+//! is as good as before.
 //! Absent on purpose: who owns what, parking of requests, the catalog (the router's), and the
 //! transport: a [`Channel`] comes as an argument. The cores `send` and `receive` have no IO and no
 //! clock; `driver` has both.
@@ -28,7 +29,7 @@ pub mod cores {
 }
 pub use driver::{Receiving, ReceivingEnd, Sending, SendingParts};
 pub use progress::{Phase, Progress, ProgressNow};
-pub use send::{BadSettings, SendSettings, TransferFault};
+pub use send::{BadSettings, CLOSE_BYTES_LEAST, SendSettings, TransferFault};
 pub use wire::{
     Attempt, BadMessage, HEADER_BYTES_MAX, HasData, Message, PAYLOAD_BYTES_MAX, Round, TransferId,
 };

@@ -32,7 +32,7 @@ pub enum Phase {
     Following,
     /// No more changes are made; the last ones are on their way.
     Draining,
-    /// The receiver has everything, durably.
+    /// The receiver has everything.
     Finished,
     /// It ended with a fault.
     Failed,

@@ -3,7 +3,7 @@
 //!
 //! Invariants: marks grow and reigns never go back; nothing is done that comes on a channel older
 //! than one that was heard; nothing is called received before it was executed, durable before a sync
-//! that began after that, finished before all of it is durable.
+//! that began after that, finished before all is there and what the owner has durable is.
 //! Absent on purpose: IO, clocks, and the object itself.
 
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ pub enum ReceiveEvent {
     Applied,
     /// What was there when the round began is durable, up to this mark.
     Synced(Round, Mark),
-    /// The object is as the owner's is, durably.
+    /// The object is as the owner's is, durable as far as was asked for.
     Ended,
     /// Something could not be done.
     Failed(Refusal),
@@ -43,8 +43,8 @@ pub enum ReceiveEffect {
     Apply(Vec<Frame>),
     /// Make durable what was executed.
     Sync(Round),
-    /// Take over the rest, and make everything durable.
-    Finish(Base),
+    /// Take over the rest, and make it durable up to this mark, if it is not.
+    Finish(Base, Mark),
     /// Tell the owner.
     Answer(Message),
     /// It is over: tell the owner, then go.
@@ -63,6 +63,8 @@ pub struct ReceiveCore {
     /// The last frame accepted, and the last one executed.
     accepted: Mark,
     applied: Mark,
+    /// The end of the last sync.
+    durable: Mark,
     waiting: VecDeque<Step>,
     waiting_bytes: u64,
     /// The last mark of the batch being executed.
@@ -77,7 +79,7 @@ pub struct ReceiveCore {
 enum Step {
     Frame(Frame),
     Sync(Round),
-    Finish(Base),
+    Finish(Base, Mark),
 }
 
 impl ReceiveCore {
@@ -88,6 +90,7 @@ impl ReceiveCore {
             newest: self.newest,
             accepted: self.applied,
             applied: self.applied,
+            durable: self.durable,
             ..Self::default()
         };
     }
@@ -139,6 +142,7 @@ impl ReceiveCore {
             }
             ReceiveEvent::Synced(round, mark) => {
                 self.syncing = false;
+                self.durable = mark;
                 effects.push(ReceiveEffect::Answer(Message::Durable { round, mark }));
                 Ok(())
             }
@@ -169,6 +173,7 @@ impl ReceiveCore {
                 self.transfer = Some(attempt.transfer);
                 self.accepted = base.mark;
                 self.applied = base.mark;
+                self.durable = Mark::default();
                 self.starting = true;
                 effects.push(ReceiveEffect::Begin(has_data, base));
             }
@@ -192,15 +197,17 @@ impl ReceiveCore {
                 self.enqueue(Step::Frame(frame))?;
             }
             Message::Sync { round } if self.may_go_on() => self.enqueue(Step::Sync(round))?,
-            Message::Finish(end) if self.may_go_on() && end.mark >= self.accepted => {
+            Message::Finish { end, durable }
+                if self.may_go_on() && end.mark >= self.accepted && end.mark >= durable =>
+            {
                 self.accepted = end.mark;
-                self.enqueue(Step::Finish(end))?;
+                self.enqueue(Step::Finish(end, durable))?;
             }
             Message::Begin { .. }
             | Message::Resume { .. }
             | Message::Frame(_)
             | Message::Sync { .. }
-            | Message::Finish(_)
+            | Message::Finish { .. }
             | Message::Ready { .. }
             | Message::Received { .. }
             | Message::Durable { .. }
@@ -225,7 +232,7 @@ impl ReceiveCore {
     fn ended(&mut self, effects: &mut Vec<ReceiveEffect>) {
         let Some(end) = self.finishing.take() else { return };
         self.applied = end.mark;
-        if !self.waiting.iter().any(|step| matches!(step, Step::Frame(_) | Step::Finish(_))) {
+        if !self.waiting.iter().any(|step| matches!(step, Step::Frame(_) | Step::Finish(..))) {
             self.over = true;
             effects.push(ReceiveEffect::Done(end));
         } else {
@@ -266,18 +273,20 @@ impl ReceiveCore {
                     self.applying = frames.last().map(|frame| frame.mark);
                     effects.push(ReceiveEffect::Apply(frames));
                 }
-                Some(Step::Sync(_) | Step::Finish(_)) if self.syncing => return,
+                Some(Step::Sync(_)) if self.syncing => return,
+                // What is durable already need not wait for more.
+                Some(Step::Finish(_, durable)) if self.syncing && *durable > self.durable => return,
                 Some(Step::Sync(round)) => {
                     let round = *round;
                     self.syncing = true;
                     self.pop();
                     effects.push(ReceiveEffect::Sync(round));
                 }
-                Some(Step::Finish(end)) => {
-                    let end = *end;
+                Some(Step::Finish(end, durable)) => {
+                    let (end, durable) = (*end, *durable);
                     self.finishing = Some(end);
                     self.pop();
-                    effects.push(ReceiveEffect::Finish(end));
+                    effects.push(ReceiveEffect::Finish(end, durable));
                 }
             }
         }
@@ -305,7 +314,7 @@ impl ReceiveCore {
 fn takes(step: &Step) -> u64 {
     match step {
         Step::Frame(frame) => frame.change.payload_len() + STEP_BYTES,
-        Step::Sync(_) | Step::Finish(_) => STEP_BYTES,
+        Step::Sync(_) | Step::Finish(..) => STEP_BYTES,
     }
 }
 

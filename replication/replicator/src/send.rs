@@ -4,14 +4,15 @@
 //!
 //! Invariants: frames go out in the order in which they come in. Each is kept until the receiver
 //! has it, so that nothing is lost with a channel, and what is kept is bounded by the window.
-//! "Finished" is said only of the very state of the object that the receiver made durable.
+//! "Finished" is said only of the very state of the object that the receiver has, and of which it
+//! made durable whatever is durable at the owner.
 //! Absent on purpose: IO, clocks and waiting: time and what is left to do come as arguments.
 
 mod pace;
 
 use std::{collections::VecDeque, time::Duration};
 
-use extents::{Backlog, Base, Copied, FRAME_BYTES_MAX, FeedEnd, Frame};
+use extents::{Backlog, Base, Copied, FRAME_BYTES_MAX, FeedEnd, Frame, FrameChange};
 use model::{EXTENT_BYTES, Mark, Refusal};
 use thiserror::Error;
 
@@ -34,7 +35,8 @@ pub struct SendSettings {
     pub copies_at_a_time: usize,
     /// After so many bytes the receiver is asked to make them durable.
     pub sync_every_bytes: u64,
-    /// With no more than this on its way, waiting or not durable, the rest takes a moment.
+    /// With no more than this on its way or waiting, the rest takes a moment. Less is tried for
+    /// first: [`CLOSE_BYTES_LEAST`], and twice that every few milliseconds.
     pub close_bytes: u64,
 }
 
@@ -113,6 +115,8 @@ pub struct Look {
     pub backlog: Backlog,
     /// The object, if the feed has nothing left.
     pub settled: Option<Base>,
+    /// Up to where the owner's copy is durable: somebody may have been promised that.
+    pub durable: Mark,
 }
 
 /// The owner's decisions.
@@ -123,19 +127,26 @@ pub struct SendCore {
     has_data: HasData,
     base: Base,
     link: Link,
-    draining: bool,
+    /// No more changes are made; up to where the owner's copy was durable then. What becomes durable
+    /// later nobody is told of.
+    draining: Option<Mark>,
     fault: Option<TransferFault>,
     finished: Option<Base>,
     /// Sent, and not known to be there.
     unreceived: VecDeque<Frame>,
     unreceived_bytes: u64,
     last_sent: Mark,
+    /// The last copy among it: what it holds was there before, and may be durable at the owner.
+    last_copy: Mark,
     pace: Pace,
     copies: usize,
     copy_again_at: Option<Duration>,
     round: Round,
     round_running: bool,
-    rounds_done: bool,
+    /// What the receiver has made durable.
+    durable: Mark,
+    /// Since when all copies are durable there.
+    close_since: Option<Duration>,
     /// Sent since the round before the running one, and since the last one, was asked for.
     bytes_in_round: u64,
     bytes_since_round: u64,
@@ -200,18 +211,20 @@ impl SendCore {
             has_data,
             base,
             link: Link::Down,
-            draining: false,
+            draining: None,
             fault: None,
             finished: None,
             unreceived: VecDeque::new(),
             unreceived_bytes: 0,
             last_sent: base.mark,
+            last_copy: base.mark,
             pace: Pace::new(settings.rate_bytes_per_second),
             copies: 0,
             copy_again_at: None,
             round: Round::default(),
             round_running: false,
-            rounds_done: false,
+            durable: Mark::default(),
+            close_since: None,
             bytes_in_round: 0,
             bytes_since_round: 0,
             finish_sent: None,
@@ -228,13 +241,13 @@ impl SendCore {
             SendEvent::Broken => {
                 self.link = Link::Down;
                 // Changes may be made again until the next drain is asked for.
-                self.draining = false;
+                self.draining = None;
             }
             SendEvent::Frame(frame) => effects.push(self.send(frame)),
             SendEvent::Ended(end) => self.fail(TransferFault::Owner(end)),
             SendEvent::Answer(answer) => self.answered(look, answer, &mut effects),
             SendEvent::Copied(copied) => self.copied(look.now, copied),
-            SendEvent::Drain => self.draining = true,
+            SendEvent::Drain => self.draining = Some(look.durable),
             SendEvent::Woke => {}
         }
         self.plan(look, &mut effects);
@@ -263,21 +276,39 @@ impl SendCore {
 
     /// When to be woken, if nothing else happens.
     pub fn wake_at(&self, look: Look) -> Option<Duration> {
-        if !self.may_copy(look.backlog) {
-            return None;
-        }
-        Some(self.copy_again_at.unwrap_or_default().max(self.pace.ready_at(look.now)))
+        let copies = self
+            .may_copy(look.backlog)
+            .then(|| self.copy_again_at.unwrap_or_default().max(self.pace.ready_at(look.now)));
+        let grows = self.close_limit(look.now) < self.settings.close_bytes;
+        let closer = self.close_since.filter(|_| grows).map(|_| look.now + CLOSE_GROWS_EVERY);
+        copies.into_iter().chain(closer).min()
     }
 
     /// Whether, once no more changes are made, the rest takes but a moment.
     pub fn is_close(&self, look: Look) -> bool {
-        let undurable = self.bytes_in_round + self.bytes_since_round;
+        let limit = self.close_limit(look.now);
         let waiting = look.backlog.queued_bytes + self.unreceived_bytes;
+        // Somebody who commits all the time is always a little ahead.
+        let little = limit == self.settings.close_bytes && self.bytes_since_round <= limit;
+        // A sync that is running would hold up whatever is still to be written there.
         self.link == Link::Up
-            && self.copies == 0
-            && look.backlog.to_copy == 0
-            && (self.rounds_done || undurable == 0)
-            && waiting + undurable <= self.settings.close_bytes
+            && self.all_copied(look)
+            && !self.round_running
+            && self.durable >= self.last_copy
+            && waiting <= limit
+            && (self.durable >= look.durable || little)
+    }
+
+    /// A slow writer is held up for less; a fast one never leaves so little.
+    fn close_limit(&self, now: Duration) -> u64 {
+        let tried = self.close_since.map(|since| now.saturating_sub(since)).unwrap_or_default();
+        let doubled = tried.as_millis() / CLOSE_GROWS_EVERY.as_millis();
+        let grown = CLOSE_BYTES_LEAST << doubled.min(CLOSE_DOUBLED_MAX);
+        grown.min(self.settings.close_bytes)
+    }
+
+    fn all_copied(&self, look: Look) -> bool {
+        look.backlog.to_copy == 0 && self.copies == 0
     }
 
     /// Whether there is a channel.
@@ -290,7 +321,7 @@ impl SendCore {
         self.fault
     }
 
-    /// What the receiver has made durable, once it has everything.
+    /// What the receiver has, once that is everything.
     pub fn finished(&self) -> Option<Base> {
         self.finished
     }
@@ -303,7 +334,7 @@ impl SendCore {
             Phase::Finished
         } else if self.link != Link::Up {
             Phase::Connecting
-        } else if self.draining {
+        } else if self.draining.is_some() {
             Phase::Draining
         } else if backlog.to_copy > 0 || self.copies > 0 {
             Phase::Copying
@@ -327,7 +358,8 @@ impl SendCore {
         self.finish_sent = None;
         self.attempt.channel += 1;
         let attempt = self.attempt;
-        if self.link == Link::Down && self.last_sent == self.base.mark && !self.rounds_done {
+        let nothing_said = self.last_sent == self.base.mark && self.durable == Mark::default();
+        if self.link == Link::Down && nothing_said {
             self.link = Link::Beginning;
             return Message::Begin { attempt, has_data: self.has_data, base: self.base };
         }
@@ -337,6 +369,9 @@ impl SendCore {
 
     fn send(&mut self, frame: Frame) -> SendEffect {
         self.last_sent = frame.mark;
+        if matches!(frame.change, FrameChange::Copy { .. } | FrameChange::Hole(_)) {
+            self.last_copy = frame.mark;
+        }
         self.unreceived_bytes += takes(&frame);
         self.bytes_since_round += takes(&frame);
         self.unreceived.push_back(frame.clone());
@@ -365,7 +400,7 @@ impl SendCore {
             {
                 self.received(mark);
                 self.round_running = false;
-                self.rounds_done = true;
+                self.durable = mark;
                 self.bytes_in_round = 0;
             }
             (Link::Up, Message::Finished { mark }) => match self.finish_sent.take() {
@@ -421,11 +456,14 @@ impl SendCore {
             return;
         }
         self.plan_copies(look, effects);
-        let all_copied = look.backlog.to_copy == 0 && self.copies == 0;
+        let copied = self.all_copied(look) && self.durable >= self.last_copy;
+        self.close_since = copied.then(|| self.close_since.unwrap_or(look.now));
+        let needed = self.draining.unwrap_or(look.durable).max(self.last_copy);
         let enough = self.bytes_since_round >= self.settings.sync_every_bytes;
-        let last = all_copied && self.bytes_since_round > 0 && !self.draining;
-        // A finish makes everything durable by itself.
-        let wanted = (enough || last) && self.finish_sent.is_none();
+        let behind = self.all_copied(look) && self.durable < needed && !self.is_close(look);
+        // A finish makes durable what must be by itself.
+        let wanted = enough || behind && self.draining.is_none();
+        let wanted = wanted && self.finish_sent.is_none();
         if wanted && !self.round_running {
             self.round = self.round.next();
             self.round_running = true;
@@ -434,14 +472,14 @@ impl SendCore {
             effects.push(SendEffect::Send(Message::Sync { round: self.round }));
         }
         if let Some(end) = look.settled
-            && self.draining
+            && self.draining.is_some()
             && self.copies == 0
             && self.finish_sent.is_none()
         {
             self.finish_sent = Some(end);
             // Marks that no frame carries are in it, too.
             self.last_sent = self.last_sent.max(end.mark);
-            effects.push(SendEffect::Send(Message::Finish(end)));
+            effects.push(SendEffect::Send(Message::Finish { end, durable: needed }));
         }
     }
 
@@ -476,6 +514,11 @@ fn takes(frame: &Frame) -> u64 {
 
 /// So that a window has a bounded number of frames, however small they are.
 const FRAME_OVERHEAD_BYTES: u64 = 256;
+
+/// What a transfer waits for at first before it asks for the end: a few requests.
+pub const CLOSE_BYTES_LEAST: u64 = 128 << 10;
+const CLOSE_GROWS_EVERY: Duration = Duration::from_millis(20);
+const CLOSE_DOUBLED_MAX: u128 = 16;
 
 /// The span queue is full of clients' requests: they take some milliseconds.
 const COPY_AGAIN_AFTER: Duration = Duration::from_millis(5);

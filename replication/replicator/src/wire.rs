@@ -63,8 +63,14 @@ pub enum Message {
         /// Which round.
         round: Round,
     },
-    /// To the receiver: that was all; this is what the object is.
-    Finish(Base),
+    /// To the receiver: that was all.
+    Finish {
+        /// What the object is.
+        end: Base,
+        /// Everything up to this mark must be durable. What is younger nobody was promised to find
+        /// after a crash of either end.
+        durable: Mark,
+    },
     /// To the owner: frames after this mark are expected. `None`: nothing is known of the transfer,
     /// begin it anew.
     Ready {
@@ -83,7 +89,7 @@ pub enum Message {
         /// Everything up to this one is durable.
         mark: Mark,
     },
-    /// To the owner: the object is here as it is there, durably.
+    /// To the owner: the object is here as it is there, durable as far as was asked for.
     Finished {
         /// The mark of the `Finish` that this answers.
         mark: Mark,
@@ -127,7 +133,7 @@ enum Head {
     Resume { attempt: Attempt },
     Frame { mark: Mark, stamp: Option<StampHead>, change: ChangeHead },
     Sync { round: Round },
-    Finish { base: BaseHead },
+    Finish { base: BaseHead, durable: Mark },
     Ready { received: Option<Mark> },
     Received { mark: Mark },
     Durable { round: Round, mark: Mark },
@@ -192,7 +198,7 @@ impl Message {
                 Head::Frame { mark, stamp: stamp.map(Into::into), change }
             }
             Self::Sync { round } => Head::Sync { round },
-            Self::Finish(base) => Head::Finish { base: base.into() },
+            Self::Finish { end, durable } => Head::Finish { base: end.into(), durable },
             Self::Ready { received } => Head::Ready { received },
             Self::Received { mark } => Head::Received { mark },
             Self::Durable { round, mark } => Head::Durable { round, mark },
@@ -226,7 +232,7 @@ impl Message {
             Head::Resume { attempt } => Self::Resume { attempt },
             Head::Frame { .. } => return Err(BadMessage::Header),
             Head::Sync { round } => Self::Sync { round },
-            Head::Finish { base } => Self::Finish(base.into()),
+            Head::Finish { base, durable } => Self::Finish { end: base.into(), durable },
             Head::Ready { received } => Self::Ready { received },
             Head::Received { mark } => Self::Received { mark },
             Head::Durable { round, mark } => Self::Durable { round, mark },

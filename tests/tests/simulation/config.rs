@@ -17,8 +17,8 @@ pub enum Mistake {
     CommitsWithoutSync,
     /// Acknowledges a change that a good copy elsewhere misses.
     LeavesCopiesGood,
-    /// Hands a file over and stays a good copy that is not durable.
-    LeavesOwnCopyUnsynced,
+    /// Answers COMMIT while the copy that the file left, which is not durable, counts as good.
+    CommitsForOldCopies,
     /// Hands a file over without the answers that were given about it.
     KeepsAnswers,
     /// Sends a call on for a client that has gone.

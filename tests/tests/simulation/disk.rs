@@ -104,6 +104,11 @@ impl File {
         Base { mark: self.now.mark, stamp: None, size: self.now.bytes.len() as u64 }
     }
 
+    /// Up to where it would survive a power cut.
+    pub fn durable(&self) -> Mark {
+        self.durable.mark
+    }
+
     pub fn cells(&self) -> [u32; CELLS] {
         let mut cells = [0; CELLS];
         for (cell, bytes) in cells.iter_mut().zip(self.now.bytes.chunks_exact(CELL_BYTES)) {

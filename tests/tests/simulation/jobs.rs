@@ -53,8 +53,8 @@ pub enum Stage {
     },
     /// Marks a copy elsewhere stale first.
     Leaving(Entry),
-    /// Waits for its bytes to be durable.
-    Syncing(u64),
+    /// Waits for its bytes to be durable, as they are under this epoch.
+    Syncing(u64, Epoch),
     Changing(Entry),
     /// Waits until these know what was entered.
     Telling {
@@ -149,7 +149,7 @@ impl Process {
                 let (ask, until, to) = (*ask, *until, *to);
                 self.poll_forwarded(ctx, job, ask, until, to)
             }
-            Stage::Leaving(_) | Stage::Syncing(_) | Stage::Changing(_) | Stage::Telling { .. } => {
+            Stage::Leaving(_) | Stage::Syncing(..) | Stage::Changing(_) | Stage::Telling { .. } => {
                 self.poll_serving(ctx, job)
             }
         }

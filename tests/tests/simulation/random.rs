@@ -104,7 +104,7 @@ fn a_change_of_names_done_twice_is_found() {
 
 #[test]
 fn a_refusal_that_the_log_does_not_know_is_found() {
-    is_found(Mistake::RefusesFromALook, Invariant::Names, 1_500);
+    is_found(Mistake::RefusesFromALook, Invariant::Names, 6_000);
 }
 
 #[test]

@@ -153,11 +153,15 @@ impl Process {
                     ReceiveEffect::Sync(round) => {
                         receiving.work = Some((self.sync(ctx, key), Work::Round(round)));
                     }
-                    ReceiveEffect::Finish(base) => {
+                    ReceiveEffect::Finish(base, durable) => {
                         let file = self.disk.files.entry(key).or_default();
                         file.now.bytes.resize(base.size as usize, 0);
                         file.now.mark = base.mark;
-                        receiving.work = Some((self.sync(ctx, key), Work::Finish));
+                        if file.durable() < durable {
+                            receiving.work = Some((self.sync(ctx, key), Work::Finish));
+                        } else {
+                            events.push_back(ReceiveEvent::Ended);
+                        }
                     }
                     ReceiveEffect::Answer(word) => answer(word),
                     ReceiveEffect::Done(base) => answer(Word::Finished { mark: base.mark }),

@@ -38,12 +38,17 @@ impl Process {
                 Next::End(Ending::Outcome(Outcome::Read { cells, verifier }))
             }
             Call::Commit { .. } => {
-                job.passed = true;
                 if ctx.mistake == Mistake::CommitsWithoutSync {
                     self.acknowledge(ctx, key, reign);
                     return Next::End(Ending::Outcome(Outcome::Committed { verifier }));
                 }
-                job.stage = Stage::Syncing(self.sync(ctx, key));
+                if ctx.mistake != Mistake::CommitsForOldCopies
+                    && let Some(entry) = self.leaves_behind(key, record)
+                {
+                    job.stage = Stage::Leaving(entry);
+                    return Next::Again;
+                }
+                job.stage = Stage::Syncing(self.sync(ctx, key), record.epoch);
                 Next::Wait
             }
             Call::Write { cell, cells, value, how, .. } => {
@@ -56,13 +61,9 @@ impl Process {
                     return self.park(job);
                 }
                 (job.runs, job.passed) = (true, true);
-                let good = |a: &&ApplianceId| **a != self.me && !record.stale.contains(a);
-                let behind = record.replicas.iter().find(good).copied();
-                if let Some(appliance) = behind
-                    && ctx.mistake != Mistake::LeavesCopiesGood
+                if ctx.mistake != Mistake::LeavesCopiesGood
+                    && let Some(entry) = self.leaves_behind(key, record)
                 {
-                    let stale = Command::MarkStale { object: key.1, appliance };
-                    let entry = Entry::volume(key.0, self.deciding(record.epoch), stale);
                     job.stage = Stage::Leaving(entry);
                     return Next::Again;
                 }
@@ -73,7 +74,7 @@ impl Process {
                 self.change_file(key, reign, change, Some(verifier));
                 ctx.history.executed(job.request.key, self.fleet_now.view());
                 if how == How::FileSync {
-                    job.stage = Stage::Syncing(self.sync(ctx, key));
+                    job.stage = Stage::Syncing(self.sync(ctx, key), record.epoch);
                     return Next::Wait;
                 }
                 self.wrote(ctx, job, reign, verifier)
@@ -82,6 +83,14 @@ impl Process {
                 unreachable!("names are no file's")
             }
         }
+    }
+
+    /// The entry by which a good copy elsewhere ceases to be one, if there is any.
+    fn leaves_behind(&self, key: Key, record: &ObjectRecord) -> Option<Entry> {
+        let good = |a: &&ApplianceId| **a != self.me && !record.stale.contains(a);
+        let appliance = record.replicas.iter().find(good).copied()?;
+        let stale = Command::MarkStale { object: key.1, appliance };
+        Some(Entry::volume(key.0, self.deciding(record.epoch), stale))
     }
 
     /// The view under which something about a file is decided now.
@@ -168,11 +177,12 @@ impl Process {
                     Next::Again
                 }
             },
-            Stage::Syncing(number) => {
+            Stage::Syncing(number, epoch) => {
                 if !self.synced.remove(number) {
                     return Next::Wait;
                 }
-                self.after_sync(ctx, job)
+                let epoch = *epoch;
+                self.after_sync(ctx, job, epoch)
             }
             Stage::Changing(entry) => match self.poll_entry(ctx, entry) {
                 None => Next::Wait,
@@ -191,12 +201,20 @@ impl Process {
     }
 
     /// The bytes are durable; asked again whether they are ours to answer for.
-    fn after_sync(&mut self, ctx: &mut Ctx<'_>, job: &mut Job) -> Next {
+    fn after_sync(&mut self, ctx: &mut Ctx<'_>, job: &mut Job, epoch: Epoch) -> Next {
         let key = job.key().expect("it is about a file");
+        // A COMMIT does not hold up a hand-over: it waits for what becomes of that.
+        if !job.passed && self.gates.contains(&key) {
+            return self.park(job);
+        }
         let standing = self
             .record(key)
             .map(|record| self.standing_of(ctx, key.0, &record, ownership::Claim::Client));
-        let Some(Standing::Execute { reign }) = standing else {
+        let reign = match standing {
+            Some(Standing::Execute { reign }) if reign.epoch == epoch => Some(reign),
+            _ => None,
+        };
+        let Some(reign) = reign else {
             if let Call::Write { how, .. } = job.request.call {
                 let outcome = Outcome::Wrote { how, verifier: self.verifier(key.0) };
                 let local = self.volumes.get_mut(&key.0).expect("it is open");

@@ -44,8 +44,6 @@ enum Stage {
     Draining {
         until: Duration,
     },
-    /// The old owner stays a good copy, so what it has must be durable as well.
-    SyncingOwn(u64),
     Answers {
         ask: u64,
         until: Duration,
@@ -132,18 +130,10 @@ impl Process {
                 let late = self.now > *until;
                 self.stream_goes_on(ctx, key, transfer);
                 let finished = transfer.core.as_ref().is_some_and(|core| core.finished().is_some());
-                match finished {
-                    true if ctx.mistake == Mistake::LeavesOwnCopyUnsynced => {
-                        self.send_answers(ctx, key, transfer);
-                    }
-                    true => transfer.stage = Stage::SyncingOwn(self.sync(ctx, key)),
-                    false if late => transfer.stage = Stage::Over,
-                    false => {}
-                }
-            }
-            Stage::SyncingOwn(number) => {
-                if self.synced.remove(number) {
+                if finished {
                     self.send_answers(ctx, key, transfer);
+                } else if late {
+                    transfer.stage = Stage::Over;
                 }
             }
             Stage::Answers { ask, until } => match self.replies.remove(ask) {
@@ -228,11 +218,13 @@ impl Process {
     fn look(&mut self, key: Key, transfer: &Transfer) -> Look {
         let frames = transfer.feed.len();
         let queued_bytes = transfer.feed.iter().map(|frame| frame.change.payload_len()).sum();
-        let base = self.disk.files.entry(key).or_default().base();
+        let file = self.disk.files.entry(key).or_default();
+        let (base, durable) = (file.base(), file.durable());
         Look {
             now: self.now,
             backlog: Backlog { frames, queued_bytes, to_copy: transfer.to_copy },
             settled: transfer.feed.is_empty().then_some(base),
+            durable,
         }
     }
 

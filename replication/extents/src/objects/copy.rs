@@ -116,6 +116,11 @@ impl Feed {
         })
     }
 
+    /// Up to where the object is durable here.
+    pub fn durable(&self) -> Mark {
+        self.object.state().core.as_ref().map(|core| core.marks().1).unwrap_or_default()
+    }
+
     /// Copies the next extent, or a run of extents without data; its frame follows. `None`: nothing
     /// is to be copied. `Busy`: too much is under way, try again. `Fault`: the bytes can't be read.
     pub async fn copy_next(&self) -> Result<Option<Copied>, Refusal> {

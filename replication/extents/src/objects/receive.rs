@@ -124,9 +124,9 @@ impl Receipt {
         if self.torn.load(SeqCst) { Err(Refusal::Fault) } else { Ok(given) }
     }
 
-    /// Takes over what no frame said and makes everything durable: the object is as its owner's is.
-    /// May be repeated. `Invalid` if it is not; then it must not be used.
-    pub async fn finish(&self, end: Base) -> Result<DataFacts, Refusal> {
+    /// Takes over what no frame said, and makes the object durable up to `durable` if it is not: it
+    /// is as its owner's is. May be repeated. `Invalid` if it is not; then it must not be used.
+    pub async fn finish(&self, end: Base, durable: Mark) -> Result<DataFacts, Refusal> {
         self.received().await?;
         let size = {
             let state = self.object.state();
@@ -137,8 +137,8 @@ impl Receipt {
             return Err(Refusal::Invalid);
         }
         self.object.state().loaded_mut().finish_reception(end)?;
-        let durable = self.sync().await?;
-        if durable < end.mark {
+        let (_, so_far) = self.object.state().loaded().marks();
+        if so_far < durable && self.sync().await? < durable {
             return Err(Refusal::Invalid);
         }
         let mut state = self.object.state();

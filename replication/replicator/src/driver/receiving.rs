@@ -58,7 +58,7 @@ impl Receiving {
     }
 
     /// Receives what comes on `channel`, whose first message was `first`, until the owner said
-    /// finish and everything is durable; what the object is then. If it is dropped in between, the
+    /// finish and what it has durable is durable here; what the object is then. If it is dropped in between, the
     /// next run goes on or begins anew, as is right.
     pub async fn run(
         &mut self,
@@ -109,9 +109,11 @@ impl Receiving {
                     ReceiveEffect::Sync(round) => self.spawn(&mut work, async move |receipt| {
                         Work::Synced(round, receipt.sync().await)
                     }),
-                    ReceiveEffect::Finish(end) => self.spawn(&mut work, async move |receipt| {
-                        Work::Finished(receipt.finish(end).await.map(drop))
-                    }),
+                    ReceiveEffect::Finish(end, durable) => {
+                        self.spawn(&mut work, async move |receipt| {
+                            Work::Finished(receipt.finish(end, durable).await.map(drop))
+                        });
+                    }
                 }
             }
         }

@@ -88,8 +88,8 @@ impl Sending {
         self.drive(&Until::Close).await.map(drop)
     }
 
-    /// With new changes parked: sends the rest, and returns when the receiver has made everything
-    /// durable, and what that is. Faults as with [`Self::until_close`]; after `Broken` and a resume
+    /// With new changes parked: sends the rest, and returns when the receiver has everything, and has
+    /// made durable whatever is durable here; what that is. Faults as with [`Self::until_close`]; after `Broken` and a resume
     /// call it again. Cancel-safe.
     pub async fn finish(&mut self) -> Result<Base, TransferFault> {
         self.step(SendEvent::Drain).await?;
@@ -213,7 +213,8 @@ impl Sending {
 
     fn look(&self) -> Look {
         let now: Duration = self.began.elapsed();
-        Look { now, backlog: self.feed.backlog(), settled: self.feed.settled() }
+        let (backlog, settled) = (self.feed.backlog(), self.feed.settled());
+        Look { now, backlog, settled, durable: self.feed.durable() }
     }
 
     fn show(&self) {

@@ -16,6 +16,10 @@ fn frame(mark: Mark) -> Frame {
     Frame { mark, stamp: None, change: FrameChange::Nothing }
 }
 
+fn finish(sequence: u64) -> Message {
+    Message::Finish { end: base(sequence), durable: mark(1, sequence) }
+}
+
 fn hear(core: &mut ReceiveCore, message: Message) -> Vec<ReceiveEffect> {
     core.step(ReceiveEvent::Message(message))
 }
@@ -84,17 +88,33 @@ fn finished_is_said_after_everything_else() {
     let mut core = begun();
     send(&mut core, mark(1, 2));
     hear(&mut core, Message::Sync { round: Round::default() });
-    assert_eq!(hear(&mut core, Message::Finish(base(4))), []);
+    assert_eq!(hear(&mut core, finish(4)), []);
     core.step(ReceiveEvent::Applied);
     let effects = core.step(ReceiveEvent::Synced(Round::default(), mark(1, 2)));
-    assert_eq!(effects[1], ReceiveEffect::Finish(base(4)));
+    assert_eq!(effects[1], ReceiveEffect::Finish(base(4), mark(1, 4)));
     assert_eq!(core.step(ReceiveEvent::Ended), [ReceiveEffect::Done(base(4))]);
+}
+
+#[test]
+fn what_is_durable_need_not_wait_for_a_sync_of_more() {
+    for (durable, waits) in [(2, false), (3, true)] {
+        let mut core = begun();
+        send(&mut core, mark(1, 2));
+        core.step(ReceiveEvent::Applied);
+        hear(&mut core, Message::Sync { round: Round::default() });
+        core.step(ReceiveEvent::Synced(Round::default(), mark(1, 2)));
+        send(&mut core, mark(1, 3));
+        core.step(ReceiveEvent::Applied);
+        hear(&mut core, Message::Sync { round: Round::default().next() });
+        let finish = Message::Finish { end: base(4), durable: mark(1, durable) };
+        assert_eq!(hear(&mut core, finish).is_empty(), waits);
+    }
 }
 
 #[test]
 fn a_change_after_finish_is_executed_and_finish_said_again() {
     let mut core = begun();
-    assert_eq!(hear(&mut core, Message::Finish(base(4))), [ReceiveEffect::Finish(base(4))]);
+    assert_eq!(hear(&mut core, finish(4)), [ReceiveEffect::Finish(base(4), mark(1, 4))]);
     assert_eq!(send(&mut core, mark(1, 5)), []);
     let finished = ReceiveEffect::Answer(Message::Finished { mark: mark(1, 4) });
     let apply = ReceiveEffect::Apply(vec![frame(mark(1, 5))]);
@@ -138,7 +158,7 @@ fn a_channel_that_is_heard_after_a_newer_one_changes_nothing() {
         core.opened();
         hear(&mut core, Message::Resume { attempt: attempt(7, 2) });
         core.step(ReceiveEvent::Recalled(Some(mark(1, 1))));
-        hear(&mut core, Message::Finish(base(1)));
+        hear(&mut core, finish(1));
         core.step(ReceiveEvent::Ended);
         core.opened();
         let begin = Message::Begin { attempt: late, has_data: HasData::Yes, base: base(1) };
@@ -159,13 +179,13 @@ fn what_an_owner_never_says_is_refused() {
         Message::Received { mark: mark(1, 1) },
         Message::Durable { round: Round::default(), mark: mark(1, 1) },
         Message::Finished { mark: mark(1, 1) },
-        Message::Finish(base(0)),
+        finish(0),
         Message::Refused { refusal: Refusal::Fault },
     ] {
         let mut core = begun();
         assert_eq!(hear(&mut core, senseless), [ReceiveEffect::Refuse(Refusal::Invalid)]);
     }
-    for early in [Message::Frame(frame(mark(1, 1))), Message::Finish(base(1))] {
+    for early in [Message::Frame(frame(mark(1, 1))), finish(1)] {
         let mut core = ReceiveCore::default();
         assert_eq!(hear(&mut core, early), [ReceiveEffect::Refuse(Refusal::Invalid)]);
     }

@@ -21,6 +21,10 @@ fn base(sequence: u64) -> Base {
     Base { mark: mark(sequence), stamp: None, size: 64 << 20 }
 }
 
+fn finish(sequence: u64) -> Message {
+    Message::Finish { end: base(sequence), durable: mark(0) }
+}
+
 fn frame(sequence: u64, len: usize) -> Frame {
     let change = FrameChange::Write { offset: 0, bytes: vec![0; len].into() };
     Frame { mark: mark(sequence), stamp: None, change }
@@ -28,7 +32,7 @@ fn frame(sequence: u64, len: usize) -> Frame {
 
 fn look(to_copy: u64) -> Look {
     let backlog = Backlog { frames: 0, queued_bytes: 0, to_copy };
-    Look { now: Duration::ZERO, backlog, settled: None }
+    Look { now: Duration::ZERO, backlog, settled: None, durable: Mark::default() }
 }
 
 fn core_with(settings: SendSettings) -> SendCore {
@@ -42,6 +46,9 @@ fn core_with(settings: SendSettings) -> SendCore {
 fn up_with(settings: SendSettings) -> SendCore {
     let mut core = core_with(settings);
     answer(&mut core, look(0), Message::Ready { received: Some(mark(0)) });
+    // With nothing to copy a round makes the file itself durable.
+    let durable = Message::Durable { round: core.round, mark: mark(0) };
+    answer(&mut core, look(0), durable);
     core
 }
 
@@ -154,18 +161,15 @@ fn a_drain_that_broke_off_does_not_go_on_by_itself() {
     core.step(look(0), SendEvent::Drain);
     let settled = Look { settled: Some(base(1)), ..look(0) };
     let effects = core.step(settled, SendEvent::Woke);
-    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(1)))]);
+    assert_eq!(effects, [SendEffect::Send(finish(1))]);
     core.step(settled, SendEvent::Broken);
     core.step(settled, SendEvent::Connected);
     // Changes may be made again: nothing is finished, and it comes close as if for the first time.
     let effects = answer(&mut core, settled, Message::Ready { received: Some(mark(1)) });
-    assert_eq!(syncs(&effects), 1, "{effects:?}");
-    assert!(!core.is_close(settled));
-    let durable = Message::Durable { round: core.round, mark: mark(1) };
-    answer(&mut core, settled, durable);
+    assert_eq!(effects, []);
     assert!(core.is_close(settled));
     let effects = core.step(settled, SendEvent::Drain);
-    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(1)))]);
+    assert_eq!(effects, [SendEffect::Send(finish(1))]);
 }
 
 #[test]
@@ -187,12 +191,65 @@ fn finished_is_only_what_the_object_still_is() {
     core.step(look(0), SendEvent::Drain);
     let settled = |sequence| Look { settled: Some(base(sequence)), ..look(0) };
     let effects = core.step(settled(3), SendEvent::Woke);
-    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(3)))]);
+    assert_eq!(effects, [SendEffect::Send(finish(3))]);
     let again = answer(&mut core, settled(4), Message::Finished { mark: mark(3) });
     assert_eq!(core.finished(), None);
-    assert_eq!(again, [SendEffect::Send(Message::Finish(base(4)))]);
+    assert_eq!(again, [SendEffect::Send(finish(4))]);
     answer(&mut core, settled(4), Message::Finished { mark: mark(4) });
     assert_eq!(core.finished(), Some(base(4)));
+}
+
+#[test]
+fn what_is_durable_at_the_owner_or_was_copied_must_be_durable_at_the_receiver() {
+    for (copied, durable, wanted) in [(false, 0, 0), (false, 2, 2), (true, 0, 1), (true, 2, 2)] {
+        let mut core = up_with(SETTINGS);
+        let mut first = frame(1, 4096);
+        if copied {
+            first.change = FrameChange::Hole(Span::new(0, EXTENT_BYTES).unwrap());
+        }
+        core.step(look(0), SendEvent::Frame(first));
+        core.step(look(0), SendEvent::Frame(frame(2, 100)));
+        core.step(look(0), SendEvent::Frame(frame(3, 100)));
+        core.step(Look { durable: mark(durable), ..look(0) }, SendEvent::Drain);
+        // What becomes durable later nobody was promised.
+        let settled = Look { settled: Some(base(3)), durable: mark(3), ..look(0) };
+        let effects = core.step(settled, SendEvent::Woke);
+        let finish = Message::Finish { end: base(3), durable: mark(wanted) };
+        assert_eq!(effects, [SendEffect::Send(finish)]);
+    }
+}
+
+#[test]
+fn beside_a_fast_writer_it_calls_more_and_more_close() {
+    let mut core = up_with(SETTINGS);
+    let at = |millis, queued_bytes| {
+        let backlog = Backlog { frames: 1, queued_bytes, to_copy: 0 };
+        Look { now: Duration::from_millis(millis), backlog, ..look(0) }
+    };
+    let closes = |core: &SendCore, millis| {
+        (0..64).take_while(|step| core.is_close(at(millis, step << 16))).count()
+    };
+    core.step(at(0, 0), SendEvent::Woke);
+    let limits: Vec<_> = (0..12).map(|round| closes(&core, round * 10)).collect();
+    assert!(limits[0] < 4 && limits.is_sorted(), "{limits:?}");
+    assert_eq!(limits[11], 33, "no more than the settings say: {limits:?}");
+    assert!(core.wake_at(at(0, 0)).is_some_and(|at| at < Duration::from_millis(50)));
+    assert_eq!(core.wake_at(at(500, 0)), None);
+}
+
+#[test]
+fn a_round_more_is_asked_for_only_if_the_owner_has_more_durable() {
+    let mut core = up_with(SETTINGS);
+    let with = |durable| Look { durable: mark(durable), ..look(0) };
+    let large = 512 << 10;
+    assert_eq!(syncs(&core.step(with(0), SendEvent::Frame(frame(1, large)))), 0);
+    answer(&mut core, with(0), Message::Received { mark: mark(1) });
+    assert!(core.is_close(with(0)) && !core.is_close(with(1)));
+    assert_eq!(syncs(&core.step(with(1), SendEvent::Woke)), 1);
+    assert!(!core.is_close(with(0)), "a sync runs");
+    let durable = Message::Durable { round: core.round, mark: mark(1) };
+    assert_eq!(syncs(&answer(&mut core, with(1), durable)), 0);
+    assert!(core.is_close(with(1)));
 }
 
 #[test]
@@ -208,7 +265,7 @@ fn no_round_is_asked_for_behind_a_finish() {
     core.step(look(0), SendEvent::Drain);
     let settled = Look { settled: Some(base(20)), ..look(0) };
     let effects = core.step(settled, SendEvent::Woke);
-    assert_eq!(effects, [SendEffect::Send(Message::Finish(base(20)))]);
+    assert_eq!(effects, [SendEffect::Send(finish(20))]);
     let durable = Message::Durable { round: core.round, mark: mark(8) };
     assert_eq!(answer(&mut core, settled, durable), []);
 }
@@ -221,7 +278,7 @@ fn senseless_answers_end_it() {
         Message::Durable { round: Round::default(), mark: mark(0) },
         Message::Finished { mark: mark(0) },
         Message::Sync { round: Round::default() },
-        Message::Finish(base(0)),
+        finish(0),
     ];
     for senseless in answers {
         let mut core = up_with(SETTINGS);

@@ -36,7 +36,7 @@ fn all() -> Vec<Message> {
         frame(FrameChange::Copy { span: span(0, 1 << 20), runs, bytes }),
         frame(FrameChange::Hole(span(1 << 20, 5 << 20))),
         Message::Sync { round: Round(2) },
-        Message::Finish(base()),
+        Message::Finish { end: base(), durable: mark(5) },
         Message::Ready { received: Some(mark(7)) },
         Message::Ready { received: None },
         Message::Received { mark: mark(8) },

@@ -51,7 +51,7 @@ async fn hand_over(feed: &Feed, receipt: &Receipt) {
     copy_all(feed).await;
     receipt.apply(frames(feed).await).await.unwrap();
     let end = feed.settled().expect("nothing is under way");
-    receipt.finish(end).await.unwrap();
+    receipt.finish(end, end.mark).await.unwrap();
 }
 
 /// What clients see of the object, `used` aside, and what of it survives a power cut.
@@ -223,10 +223,10 @@ async fn an_object_of_another_size_is_not_finished() {
     receipt.apply(frames(&feed).await).await.unwrap();
     let mut end = feed.settled().unwrap();
     end.size = 4;
-    assert_eq!(receipt.finish(end).await, Err(Refusal::Invalid));
+    assert_eq!(receipt.finish(end, end.mark).await, Err(Refusal::Invalid));
     end.size = 3;
-    receipt.finish(end).await.unwrap();
-    receipt.finish(end).await.unwrap();
+    receipt.finish(end, end.mark).await.unwrap();
+    receipt.finish(end, end.mark).await.unwrap();
 }
 
 #[tokio::test]

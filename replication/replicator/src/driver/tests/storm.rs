@@ -114,6 +114,8 @@ async fn storm(seed: u64, disk: DiskPace) -> Option<String> {
         tasks.push(tokio::spawn(slow(source.disk.clone(), seed)));
         tasks.push(tokio::spawn(slow(target.disk.clone(), seed + 1)));
     }
+    // What was not committed need not be durable anywhere.
+    let commits = draw.below(2) == 0;
     // The transfer begins in the middle of it.
     tokio::time::sleep(Duration::from_micros(draw.below(2000))).await;
     let meanwhile = async {
@@ -123,6 +125,9 @@ async fn storm(seed: u64, disk: DiskPace) -> Option<String> {
         // Those that were given up come to their end, too.
         while source.objects.attach(A, quiet()).await.unwrap().backlog().frames > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if commits {
+            source.objects.commit(A, false).await.unwrap();
         }
     };
     let cuts = (0..draw.below(4)).map(|_| draw.below(60) as u32 + 1).collect();
@@ -134,7 +139,9 @@ async fn storm(seed: u64, disk: DiskPace) -> Option<String> {
     let (sending, end) =
         transfer(&source, &target, settings, cuts, meanwhile).await.expect("nothing is broken");
     drop(sending);
-    target.cut_power();
+    if commits {
+        target.cut_power();
+    }
     let found = difference(&source, &target).await;
     let (ours, theirs) = (source.facts().await, target.facts().await);
     assert_eq!((end.size, end.stamp), (ours.size, ours.stamp));
@@ -219,7 +226,7 @@ impl Channel for Faulty {
             }
             // Rounds are asked for to be forgotten, too.
             (How::Hasty, Message::Sync { .. }, _) => Ok(()),
-            (How::Hasty, Message::Finish(end), _) => {
+            (How::Hasty, Message::Finish { end, .. }, _) => {
                 *self.finish.lock() = Some(Message::Finished { mark: end.mark });
                 self.forged.notify_one();
                 Ok(())
@@ -273,6 +280,7 @@ async fn judged(how: How) -> Option<String> {
         let payload = Bytes::from(vec![step as u8 + 2; 100_000]);
         source.write(step * 70_000 % (3 << 20), payload).await.unwrap();
     }
+    source.objects.commit(A, false).await.unwrap();
     let driven = sending.finish();
     if let Err(fault) = tokio::time::timeout(Duration::from_secs(60), driven).await.unwrap() {
         return Some(fault.to_string());
