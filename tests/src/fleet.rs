@@ -10,9 +10,12 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::thread::LinkNameSpaceType;
 use serde_json::Value;
 
 use crate::process::must;
@@ -230,6 +233,21 @@ impl Fleet {
     #[must_use]
     pub fn mesh_address(&self, number: usize) -> SocketAddr {
         self.nth(number).place().expect("each has a place").mesh
+    }
+
+    /// A socket beside an appliance's own: in its network, on its way to the others.
+    #[must_use]
+    pub fn mesh_socket(&self, number: usize) -> UdpSocket {
+        let place = self.nth(number).place().expect("each has a place");
+        let there = File::open(format!("/run/netns/{}", place.namespace)).expect("it is there");
+        let address = SocketAddr::new(place.mesh.ip(), 0);
+        // A thread of its own: it stays in that network.
+        let bound = std::thread::spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(there.as_fd(), kind).expect("root may");
+            UdpSocket::bind(address).expect("a free port")
+        });
+        bound.join().expect("it binds")
     }
 
     /// The number of the appliance that leads the fleet, as the others see it.

@@ -42,7 +42,7 @@ async fn main() {
     };
     for datagram in [1452, 8952] {
         let what = format!("bare QUIC stream, datagrams up to {datagram}");
-        row(&what, 0.0, bare::stream(datagram, time).await);
+        row(&what, 0.0, bare::over_loopback(datagram, time).await);
     }
     for congestion in [Congestion::Cubic, Congestion::Bbr] {
         let pair = Pair::connect(congestion, None).await;

@@ -1,5 +1,6 @@
 //! A stream of QUIC and nothing else: what the mesh could reach at most.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,14 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use super::ZEROS;
 
 /// Bytes a second of one stream over loopback, with datagrams up to `datagram` bytes.
-pub async fn stream(datagram: u16, time: Duration) -> f64 {
+pub async fn over_loopback(datagram: u16, time: Duration) -> f64 {
+    let socket = || UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    between([socket(), socket()], datagram, time).await
+}
+
+/// Bytes a second of one stream from the first socket to the second, with datagrams up to
+/// `datagram` bytes.
+pub async fn between(sockets: [UdpSocket; 2], datagram: u16, time: Duration) -> f64 {
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(vec!["bench.internal".to_owned()]);
     let certificate = params.expect("a name").self_signed(&key).expect("signed").der().clone();
@@ -47,13 +55,13 @@ pub async fn stream(datagram: u16, time: Duration) -> f64 {
     let crypto = QuicClientConfig::try_from(client).expect("a suite of QUIC");
     let mut client = ClientConfig::new(Arc::new(crypto));
     client.transport_config(transport);
-    let endpoint = |server| {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = |socket, server| {
         let mut config = EndpointConfig::default();
         config.max_udp_payload_size(datagram.max(1472)).expect("a size of QUIC");
         Endpoint::new(config, server, socket, Arc::new(TokioRuntime)).expect("an endpoint")
     };
-    let (there, here) = (endpoint(Some(server)), endpoint(None));
+    let [here, there] = sockets;
+    let (there, here) = (endpoint(there, Some(server)), endpoint(here, None));
     let address = there.local_addr().expect("bound");
     let reading = tokio::spawn(async move {
         let incoming = there.accept().await.expect("dialed");

@@ -116,7 +116,7 @@ fn means_no_ipv6(fault: &IoError) -> bool {
 const CHOICES_MAX: usize = 16;
 
 /// Connections that wait to be accepted; the system cuts it to its own limit.
-const BACKLOG_MAX: i32 = 1024;
+pub(crate) const BACKLOG_MAX: i32 = 1024;
 
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);

@@ -2,13 +2,16 @@
 //!
 //! Invariant: when [`Server::start`] returns, every socket is bound and clients are answered.
 
+use std::future::poll_fn;
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -18,7 +21,7 @@ use volume::{Ports, Service};
 
 use crate::budget::Budget;
 use crate::connection::{Connection, Peer};
-use crate::listen::{Listening, listen, tune};
+use crate::listen::{BACKLOG_MAX, Listening, listen, tune};
 use crate::metric::{Cause, Metrics};
 use crate::mounts::Mounts;
 use crate::pulse::{BEAT, Pulse, unless_stopped};
@@ -43,8 +46,8 @@ pub struct Server {
 pub struct Closer(Arc<dyn Fn() + Send + Sync>);
 
 impl Closer {
-    /// Closes every connection, unread requests and all; what is under way gets no answer. Clients
-    /// connect again and ask again.
+    /// Closes every connection, also those that the system holds for us, unread requests and all;
+    /// what is under way gets no answer. Clients connect again and ask again.
     pub fn close_all(&self) {
         (self.0)();
     }
@@ -60,21 +63,35 @@ pub(crate) struct Shared<P> {
     pub(crate) bytes: Budget,
     /// The beat at which somebody's broken stream was last told of.
     pub(crate) broken_told: AtomicU32,
+    open: Mutex<Open<P>>,
+}
+
+/// What there is to close.
+struct Open<P> {
+    listeners: Vec<Arc<TcpListener>>,
     /// Those that are open, and some that were.
-    open: Mutex<Vec<Weak<Connection<P>>>>,
+    connections: Vec<Weak<Connection<P>>>,
+}
+
+impl<P> Open<P> {
+    fn opened(&mut self, connection: &Arc<Connection<P>>) {
+        let connections = &mut self.connections;
+        if connections.len() == connections.capacity() {
+            connections.retain(|connection| connection.strong_count() > 0);
+        }
+        connections.push(Arc::downgrade(connection));
+    }
 }
 
 impl<P: Ports> Shared<P> {
-    fn opened(&self, connection: &Arc<Connection<P>>) {
-        let mut open = self.open.lock();
-        if open.len() == open.capacity() {
-            open.retain(|connection| connection.strong_count() > 0);
-        }
-        open.push(Arc::downgrade(connection));
-    }
-
     fn close_all(&self) {
-        for connection in std::mem::take(&mut *self.open.lock()) {
+        let mut open = self.open.lock();
+        for listener in &open.listeners {
+            // Dropped at once. Who connects all the time meanwhile is served after that.
+            let waiting = (0..BACKLOG_MAX).map(|_| SockRef::from(&**listener).accept());
+            waiting.take_while(IoResult::is_ok).for_each(drop);
+        }
+        for connection in std::mem::take(&mut open.connections) {
             if let Some(connection) = connection.upgrade() {
                 connection.close();
             }
@@ -107,7 +124,7 @@ impl Server {
             metrics: Metrics::new(),
             mounts: Mounts::default(),
             broken_told: AtomicU32::new(u32::MAX),
-            open: Mutex::default(),
+            open: Mutex::new(Open { listeners: Vec::new(), connections: Vec::new() }),
         });
         let closing = Arc::clone(&shared);
         let places = Arc::new(Semaphore::new(connections_max as usize));
@@ -117,6 +134,8 @@ impl Server {
                 places: Arc::clone(&places),
                 pulse: pulse.clone(),
             };
+            let tcp = Arc::new(tcp);
+            shared.open.lock().listeners.push(tcp.clone());
             tasks.spawn(acceptor.accept(tcp));
             tasks.spawn(datagram::serve(Arc::clone(&shared), udp, pulse.subscribe()));
             info!(%address, "NFS v3 and MOUNT v3 are served");
@@ -161,11 +180,12 @@ struct Acceptor<P> {
 }
 
 impl<P: Ports> Acceptor<P> {
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self, listener: Arc<TcpListener>) {
         let mut pulse = self.pulse.subscribe();
         loop {
-            match unless_stopped(&mut pulse, listener.accept()).await {
-                Ok(Ok((stream, from))) => self.take(stream, from),
+            let accepting = poll_fn(|context| self.poll_accept(&listener, context));
+            match unless_stopped(&mut pulse, accepting).await {
+                Ok(Ok(())) => {}
                 Ok(Err(fault)) => {
                     // Out of descriptors or memory: others will be closed, so it passes.
                     warn!(%fault, "could not accept a connection");
@@ -176,7 +196,16 @@ impl<P: Ports> Acceptor<P> {
         }
     }
 
-    fn take(&self, stream: TcpStream, from: SocketAddr) {
+    /// Takes a connection over from the system in one step, so that it is always one of those that
+    /// [`Closer::close_all`] finds.
+    fn poll_accept(&self, listener: &TcpListener, context: &mut Context<'_>) -> Poll<IoResult<()>> {
+        let mut open = self.shared.open.lock();
+        let (stream, from) = ready!(listener.poll_accept(context))?;
+        self.take(&mut open, stream, from);
+        Poll::Ready(Ok(()))
+    }
+
+    fn take(&self, open: &mut Open<P>, stream: TcpStream, from: SocketAddr) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.shared.metrics.closed(Cause::TooMany);
             debug!(client = %from, "closed: there are as many connections as there may be");
@@ -190,7 +219,7 @@ impl<P: Ports> Acceptor<P> {
         let peer = Peer::from(from);
         let connection = Connection::new(Arc::clone(&self.shared), peer, writer, place);
         let connection = Arc::new(connection);
-        self.shared.opened(&connection);
+        open.opened(&connection);
         tokio::spawn(session::run(connection, reader, self.pulse.subscribe()));
     }
 }

@@ -2,8 +2,8 @@
 //! executed together, when something is made durable, and what the owner is told.
 //!
 //! Invariants: marks grow and reigns never go back; nothing is done that comes on a channel older
-//! than one that was heard; nothing is called received before it was executed, durable before a sync
-//! that began after that, finished before all is there and what the owner has durable is.
+//! than one that was heard; nothing is called received before it was executed, durable before a
+//! sync that began after that, finished before all is there and what the owner has durable is.
 //! Absent on purpose: IO, clocks, and the object itself.
 
 use std::collections::VecDeque;

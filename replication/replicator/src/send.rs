@@ -127,8 +127,8 @@ pub struct SendCore {
     has_data: HasData,
     base: Base,
     link: Link,
-    /// No more changes are made; up to where the owner's copy was durable then. What becomes durable
-    /// later nobody is told of.
+    /// No more changes are made; up to where the owner's copy was durable then. What becomes
+    /// durable later nobody is told of.
     draining: Option<Mark>,
     fault: Option<TransferFault>,
     finished: Option<Base>,

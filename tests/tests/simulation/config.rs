@@ -17,6 +17,8 @@ pub enum Mistake {
     CommitsWithoutSync,
     /// Acknowledges a change that a good copy elsewhere misses.
     LeavesCopiesGood,
+    /// Answers COMMIT after its sync, though the file went elsewhere meanwhile.
+    CommitsWhatHasLeft,
     /// Answers COMMIT while the copy that the file left, which is not durable, counts as good.
     CommitsForOldCopies,
     /// Hands a file over without the answers that were given about it.

@@ -342,6 +342,31 @@ fn unstable_writes_that_were_handed_over_are_committed_where_they_went() {
 }
 
 #[test]
+fn a_commit_whose_file_leaves_meanwhile_is_answered_where_it_has_gone() {
+    let story = |mistake, after| {
+        let mut world = scene(mistake);
+        assert!(world.call(0, 0, write(How::FileSync), 500).is_some());
+        let to = ApplianceId::new(2);
+        world.post(0, Event::Machine { to: 0, input: Input::Move { key: KEY, to } });
+        world.run_until(world.now + after);
+        world.call(0, 0, write(How::Unstable), 500);
+        world.begin_call(0, 0, COMMIT);
+        world.millis(150);
+        // What its COMMIT vouched for is in the copy that is left.
+        world.power_cut(1);
+        world.boot(1, false);
+        world.millis(2_500);
+        assert!(matches!(world.call(1, 0, READ, 4_000), Some(Outcome::Read { .. })));
+        world
+    };
+    // The moment at which the gate closes is not known.
+    let moments = || (0..40).map(|moment| moment * 500);
+    moments().for_each(|after| good(&story(Mistake::Nothing, after)));
+    let mut verdicts = moments().map(|after| story(Mistake::CommitsWhatHasLeft, after).verdict());
+    assert!(verdicts.any(|verdict| verdict.is_err()));
+}
+
+#[test]
 fn a_listing_goes_on_where_it_was_under_another_leader() {
     let mut world = scene(Mistake::Nothing);
     let list = |after| Call::List { dir: ObjectId::ROOT, after, max: 3 };

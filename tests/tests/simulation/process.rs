@@ -67,10 +67,24 @@ pub enum Timer {
 
 /// What a process does to others.
 pub enum Out {
-    Send { to: ApplianceId, message: Message },
-    Reply { conn: u64, key: RequestKey, outcome: Outcome },
-    Hangup { conn: u64 },
-    Timer { after: u64, timer: Timer },
+    Send {
+        to: ApplianceId,
+        message: Message,
+    },
+    Reply {
+        conn: u64,
+        key: RequestKey,
+        outcome: Outcome,
+    },
+    Hangup {
+        conn: u64,
+    },
+    /// Every connection that there is, of which it may not have heard.
+    HangupAll,
+    Timer {
+        after: u64,
+        timer: Timer,
+    },
 }
 
 /// What a process may look at and do besides itself.

@@ -18,9 +18,8 @@ impl Process {
                 }
                 HolderEffect::Lapsed => {
                     // Every client connection, unread requests and all.
-                    for conn in std::mem::take(&mut self.conns) {
-                        ctx.out.push(Out::Hangup { conn });
-                    }
+                    self.conns.clear();
+                    ctx.out.push(Out::HangupAll);
                     let after = ctx.chance.below(5_000);
                     ctx.out.push(Out::Timer { after, timer: Timer::Closed });
                 }

@@ -86,6 +86,12 @@ impl Process {
         }
     }
 
+    /// Whether a hand-over of the file is proposed and its fate unknown here.
+    pub fn hands_over(&self, key: Key) -> bool {
+        let stage = self.transfers.get(&key).map(|transfer| &transfer.stage);
+        matches!(stage, Some(Stage::Proposed(_) | Stage::Keeping(_)))
+    }
+
     pub fn poll_transfers(&mut self, ctx: &mut Ctx<'_>) {
         let keys: Vec<Key> = self.transfers.keys().copied().collect();
         for key in keys {

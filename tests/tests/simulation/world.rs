@@ -30,6 +30,8 @@ pub struct Machine {
     disk: Option<Disk>,
     pub paused_until: u64,
     pub runs: u64,
+    /// Connections up to this number were closed.
+    deaf_to: u64,
 }
 
 /// What is to happen.
@@ -97,6 +99,7 @@ impl World {
             disk: Some(disk),
             paused_until: 0,
             runs: 0,
+            deaf_to: 0,
         };
         let machines: Vec<Machine> = disks.into_iter().enumerate().map(machine).collect();
         let clients = (0..config.clients as usize).map(Client::new).collect();
@@ -174,6 +177,9 @@ impl World {
             // A process that stands still reads all of it later, in order.
             return self.post(wait, Event::Process { to, run, input });
         }
+        if matches!(input, Input::Client { conn, .. } if conn <= self.machines[to].deaf_to) {
+            return;
+        }
         let tick = matches!(input, Input::Tick);
         let local = self.local(to);
         let Some(process) = self.machines[to].process.as_mut() else {
@@ -215,7 +221,16 @@ impl World {
                 }
             }
             Out::Hangup { conn } => self.hang_up(conn),
+            Out::HangupAll => self.hang_up_all(from),
         }
+    }
+
+    /// What was sent on any connection so far is never read.
+    fn hang_up_all(&mut self, at: usize) {
+        self.machines[at].deaf_to = self.next_conn;
+        let open: Vec<u64> =
+            self.conns.iter().filter(|(_, (_, to))| *to == at).map(|(conn, _)| *conn).collect();
+        open.into_iter().for_each(|conn| self.hang_up(conn));
     }
 
     /// An appliance closes a connection.
@@ -329,20 +344,34 @@ impl World {
         machine.runs += 1;
         machine.paused_until = 0;
         machine.disk = Some(process.disk);
-        let gone: Vec<u64> =
-            self.conns.iter().filter(|(_, (_, to))| *to == at).map(|(conn, _)| *conn).collect();
-        gone.into_iter().for_each(|conn| self.hang_up(conn));
+        self.hang_up_all(at);
     }
 
     /// The machine loses power.
     pub fn power_cut(&mut self, at: usize) {
+        let acts: BTreeSet<Key> =
+            self.files.iter().copied().filter(|key| self.acts_for(at, *key)).collect();
         self.kill(at);
         // A scenario loses all that can be lost.
         let kept = if self.calm { 0 } else { 400 };
         let Some(disk) = self.machines[at].disk.as_mut() else { return };
         for (key, verifier) in disk.power_cut(&self.chance, kept) {
-            self.history.losses.push(Loss { at: self.now, key, verifier });
+            if acts.contains(&key) {
+                self.history.losses.push(Loss { at: self.now, key, verifier });
+            }
         }
+    }
+
+    /// Whether it is this machine's copy of a file that counts, for all that any of them knows:
+    /// what a copy loses that the file has left is lost to nobody.
+    fn acts_for(&self, at: usize, key: Key) -> bool {
+        let Some(process) = &self.machines[at].process else { return false };
+        let up = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let holders = up.filter(|process| process.volumes.contains_key(&key.0));
+        let newest = holders.max_by_key(|process| process.applied_index(key.0.into()));
+        let record = newest.and_then(|process| process.record(key));
+        let acts = record.and_then(|record| ownership::effective_owner(&record, |_| true));
+        acts == Some(self.machines[at].id) && !process.hands_over(key)
     }
 
     pub fn pause(&mut self, at: usize, micros: u64) {

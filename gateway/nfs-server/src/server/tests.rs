@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use bytes::Bytes;
 use nfs_wire::nfs3::{
     self, Args, CreateHow, FileHandle, MknodData, Nfsstat3, Reply, Sattr3, StableHow,
@@ -5,6 +7,7 @@ use nfs_wire::nfs3::{
 use nfs_wire::rpc::{AuthFlavor, AuthStat, AuthSys, Gids};
 use nfs_wire::{Credential, Refusal, mount, nlm};
 
+use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
 
 use super::*;
@@ -405,6 +408,30 @@ async fn a_server_that_is_dropped_closes_its_connections() {
     let (world, mut client, _) = demo().await;
     drop(world.server);
     assert!(client.receive().await.is_none());
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_has_accepted_yet_is_closed_with_all_others() {
+    let (world, _client, _) = demo().await;
+    // Nothing else runs on this thread meanwhile: the system holds both for us.
+    let connect = || std::net::TcpStream::connect(world.server.local_addrs()[0]).unwrap();
+    let null = [0x80, 0, 0, 40]
+        .into_iter()
+        .chain([7, 0, 2, 100_003, 3, 0, 0, 0, 0, 0].into_iter().flat_map(u32::to_be_bytes))
+        .collect::<Vec<_>>();
+    let ask = |mut stream: std::net::TcpStream| {
+        stream.write_all(&null).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        tokio::net::TcpStream::from_std(stream).unwrap()
+    };
+    let (mut first, mut second) = (ask(connect()), ask(connect()));
+    world.server.closer().close_all();
+    let mut third = ask(connect());
+    let mut reply = [0; 4];
+    for stream in [&mut first, &mut second] {
+        assert!(!matches!(stream.read(&mut reply).await, Ok(1..)), "it was never read");
+    }
+    assert!(third.read_exact(&mut reply).await.is_ok());
 }
 
 #[tokio::test]

@@ -88,9 +88,9 @@ impl Sending {
         self.drive(&Until::Close).await.map(drop)
     }
 
-    /// With new changes parked: sends the rest, and returns when the receiver has everything, and has
-    /// made durable whatever is durable here; what that is. Faults as with [`Self::until_close`]; after `Broken` and a resume
-    /// call it again. Cancel-safe.
+    /// With new changes parked: sends the rest, and returns when the receiver has everything, and
+    /// has made durable whatever is durable here; what that is. Faults as with
+    /// [`Self::until_close`]; after `Broken` and a resume call it again. Cancel-safe.
     pub async fn finish(&mut self) -> Result<Base, TransferFault> {
         self.step(SendEvent::Drain).await?;
         let finished = self.drive(&Until::Finished).await?;

@@ -137,6 +137,6 @@ impl File {
         let vouches = |(invoked, answered, of): &(u64, u64, WriteVerifier)| {
             at < *invoked && *answered < read.invoked && *of == verifier
         };
-        how == How::FileSync || self.commits.iter().any(vouches)
+        how == How::FileSync && at < read.invoked || self.commits.iter().any(vouches)
     }
 }
