@@ -200,7 +200,8 @@ impl Task for Reopen {
         match opened {
             Ok(catalog) => {
                 let applied = catalog.applied().index.get();
-                let sound = catalog.check().is_ok_and(|report| report.violations.is_empty());
+                let sound =
+                    catalog.check_at_rest().is_ok_and(|report| report.violations.is_empty());
                 let refused = Commands::remove_one(&catalog).and_then(|()| {
                     catalog.checkpoint().map(drop).map_err(|fault| fault.to_string())
                 });

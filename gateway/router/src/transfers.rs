@@ -265,6 +265,8 @@ impl<S: Imaging> Router<S> {
                 Ok(()) => {}
                 Err(Kept::Stream(TransferFault::Broken)) if breaks < BREAKS_MAX => {
                     breaks += 1;
+                    // A new run of the target remembers nothing of what it was told.
+                    told.clear();
                     let channel = self.channel_again(local, job, epoch).await?;
                     sending.resume(channel).await?;
                     continue;
@@ -275,6 +277,7 @@ impl<S: Imaging> Router<S> {
                 // The gate is open again: go on copying, and try once more.
                 Err(Kept::Stream(TransferFault::Broken)) if breaks < BREAKS_MAX => {
                     breaks += 1;
+                    told.clear();
                     *job.phase.lock() = TransferPhase::Copying;
                     let channel = self.channel_again(local, job, epoch).await?;
                     sending.resume(channel).await?;

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use model::{Cookie, Inode, InodeKind, Name, ObjectId};
+use model::{ApplianceId, Cookie, Inode, InodeKind, Name, ObjectId};
 use serde::Serialize;
 
 use crate::catalog::Catalog;
 use crate::fault::CatalogFault;
 use crate::keys::{self, Kind};
-use crate::records::{CookieRecord, NameRecord, decode, walk};
-use crate::store::Store;
+use crate::records::{CookieRecord, NameRecord, decode, meaningless};
+use crate::store::{Image, Imaging, Scan, Store};
 
 /// What a walk saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -41,6 +41,9 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What is read at once.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// How many violations a report keeps: after so many nobody reads on.
 pub const VIOLATIONS_MAX: usize = 100;
 
@@ -61,31 +64,83 @@ struct Seen {
     highest_cookie: Cookie,
 }
 
-impl<S: Store> Catalog<S> {
-    /// Walks every record. Costs memory for every object; the catalog stands still meanwhile as
-    /// far as single records go, so run it on a quiet volume for a verdict.
+impl<S: Imaging> Catalog<S> {
+    /// Looks at every record as it stands at one moment, while the catalog goes on. Costs memory
+    /// for every object.
     ///
     /// # Errors
     /// [`CatalogFault`] if a record can't be read at all.
     pub fn check(&self) -> Result<Report, CatalogFault> {
-        let mut report = Report::default();
-        let inodes = walk(self.store(), Kind::Inode, |key, value| {
-            Some((keys::object_of(key)?, decode::<Inode>("inode", value)))
+        let (_, mut image) = self.image()?;
+        let mut rows = Rows::default();
+        loop {
+            let piece = image.next(PIECE_BYTES)?;
+            if piece.is_empty() {
+                break;
+            }
+            for (key, value) in piece {
+                rows.take(&key, &value)?;
+            }
+        }
+        drop(image);
+        Ok(rows.report())
+    }
+}
+
+impl<S: Store> Catalog<S> {
+    /// As [`check`](Self::check), of a catalog that nobody changes meanwhile, on any store.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if a record can't be read at all.
+    pub fn check_at_rest(&self) -> Result<Report, CatalogFault> {
+        let (mut rows, mut fault) = (Rows::default(), None);
+        self.store().scan(&[], &[u8::MAX], &mut |key, value| match rows.take(key, value) {
+            Ok(()) => Scan::Continue,
+            Err(bad) => {
+                fault = Some(bad);
+                Scan::Stop
+            }
         })?;
-        let inodes: HashMap<ObjectId, Inode> = inodes.into_iter().collect();
-        let cookies = walk(self.store(), Kind::Cookie, |key, value| {
-            Some((keys::parts_of_cookie(key)?, decode::<CookieRecord>("entry", value)))
-        })?;
-        let names = walk(self.store(), Kind::Name, |key, value| {
-            Some((keys::parts_of_name(key)?, decode::<NameRecord>("name", value)))
-        })?;
-        report.objects = inodes.len() as u64;
-        report.names = names.len() as u64;
-        let removals = walk(self.store(), Kind::RemovalBy, |key, _| {
-            Some((keys::parts_of_removal(key)?, Ok(())))
-        })?;
-        report.removals = removals.len() as u64;
-        for ((appliance, object), ()) in removals {
+        fault.map_or_else(|| Ok(rows.report()), Err)
+    }
+}
+
+/// The records that must fit together.
+#[derive(Default)]
+struct Rows {
+    inodes: HashMap<ObjectId, Inode>,
+    names: Vec<NameRow>,
+    cookies: Vec<CookieRow>,
+    removals: Vec<(ApplianceId, ObjectId)>,
+}
+
+impl Rows {
+    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), CatalogFault> {
+        let bad = || meaningless(key);
+        if keys::is_of(Kind::Inode, key) {
+            let object = keys::object_of(key).ok_or_else(bad)?;
+            self.inodes.insert(object, decode::<Inode>("inode", value)?);
+        } else if keys::is_of(Kind::Name, key) {
+            let parts = keys::parts_of_name(key).ok_or_else(bad)?;
+            self.names.push((parts, decode::<NameRecord>("name", value)?));
+        } else if keys::is_of(Kind::Cookie, key) {
+            let parts = keys::parts_of_cookie(key).ok_or_else(bad)?;
+            self.cookies.push((parts, decode::<CookieRecord>("entry", value)?));
+        } else if keys::is_of(Kind::RemovalBy, key) {
+            self.removals.push(keys::parts_of_removal(key).ok_or_else(bad)?);
+        }
+        Ok(())
+    }
+
+    fn report(self) -> Report {
+        let Self { inodes, names, cookies, removals } = self;
+        let mut report = Report {
+            objects: inodes.len() as u64,
+            names: names.len() as u64,
+            removals: removals.len() as u64,
+            violations: Vec::new(),
+        };
+        for (appliance, object) in removals {
             let record = inodes.get(&object).and_then(Inode::record);
             if record.is_some_and(|record| record.replicas.contains(&appliance)) {
                 report.add(object, format!("appliance {appliance} is to remove it and has it"));
@@ -96,7 +151,7 @@ impl<S: Store> Catalog<S> {
         for (object, inode) in &inodes {
             check_inode(*object, inode, seen.get(object), &inodes, &mut report);
         }
-        Ok(report)
+        report
     }
 }
 

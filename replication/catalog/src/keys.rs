@@ -94,7 +94,17 @@ pub fn replay(client: ClientAddress, index: u64) -> Vec<u8> {
 
 /// The range of all keys of one kind.
 pub fn all(kind: Kind) -> (Vec<u8>, Vec<u8>) {
-    let prefix = match kind {
+    let prefix = prefix_of(kind);
+    (vec![prefix], vec![prefix + 1])
+}
+
+/// Whether a key is one of a record of that kind.
+pub fn is_of(kind: Kind, key: &[u8]) -> bool {
+    key.first() == Some(&prefix_of(kind))
+}
+
+fn prefix_of(kind: Kind) -> u8 {
+    match kind {
         Kind::Inode => INODE,
         Kind::Name => NAME,
         Kind::Cookie => COOKIE,
@@ -103,8 +113,7 @@ pub fn all(kind: Kind) -> (Vec<u8>, Vec<u8>) {
         Kind::Fault => FAULT,
         Kind::Replay => REPLAY,
         Kind::Pin => PIN,
-    };
-    (vec![prefix], vec![prefix + 1])
+    }
 }
 
 /// The range of the entries of `dir` with a cookie above `after`.

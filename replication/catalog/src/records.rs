@@ -132,12 +132,17 @@ pub fn walk<S: Store, K, V>(
             Scan::Stop
         }
         None => {
-            let reason = format!("a key of {} bytes has no meaning", key.len());
-            fault = Some(CatalogFault::Record { what: "key", reason });
+            fault = Some(meaningless(key));
             Scan::Stop
         }
     })?;
     fault.map_or(Ok(all), Err)
+}
+
+/// A key of another shape than those of its kind have.
+pub fn meaningless(key: &[u8]) -> CatalogFault {
+    let reason = format!("a key of {} bytes has no meaning", key.len());
+    CatalogFault::Record { what: "key", reason }
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use model::{ApplianceId, Change, Cookie, GroupId, ObjectId, VolumeId};
+use replicator::Message as Word;
 
 use crate::checks::Invariant;
 use crate::checks::tree::name;
 use crate::clients::{ClientEvent, create};
 use crate::config::{Config, Mistake};
 use crate::process::Input;
-use crate::words::{Ask, Call, How, Key, Message, Outcome, Reply};
+use crate::words::{Ask, Call, How, Key, Message, Outcome, Piece, Reply};
 use crate::world::{Event, World};
 
 const VOLUME: VolumeId = VolumeId::new(1);
@@ -216,12 +217,12 @@ fn what_comes_late_on_a_channel_that_was_given_up_undoes_nothing() {
         let mut world = scene(mistake);
         assert!(world.call(0, 0, write(How::FileSync), 500).is_some());
         let kept: Rc<RefCell<Vec<Message>>> = Rc::default();
-        let answers = Rc::new(RefCell::new(false));
-        let (keeps, asked) = (Rc::clone(&kept), Rc::clone(&answers));
+        let finished = Rc::new(RefCell::new(false));
+        let (keeps, ended) = (Rc::clone(&kept), Rc::clone(&finished));
         // The first channel's words hang in the air until the target has everything by another.
         world.tap = Some(Box::new(move |_, to, message| {
-            if let Message::Ask(_, Ask::Answers { .. }) = message {
-                asked.replace(true);
+            if let Message::Stream { piece: Piece::Up(Word::Finished { .. }), .. } = message {
+                ended.replace(true);
             }
             let mut first = keeps.borrow_mut();
             let held = to == 1 && matches!(message, Message::Stream { .. }) && first.len() < 2;
@@ -233,7 +234,7 @@ fn what_comes_late_on_a_channel_that_was_given_up_undoes_nothing() {
         let to = ApplianceId::new(2);
         world.post(0, Event::Machine { to: 0, input: Input::Move { key: KEY, to } });
         for _ in 0..1_000 {
-            if *answers.borrow() {
+            if *finished.borrow() {
                 break;
             }
             world.millis(1);

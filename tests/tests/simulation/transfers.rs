@@ -5,13 +5,13 @@
 //! answered; entries carry the view under which they were decided upon. Absent on purpose: the
 //! stream's decisions, which are the replicator's core's.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::Command;
 use extents::{Backlog, Copied, Frame, FrameChange};
-use model::{ApplianceId, EXTENT_BYTES, Epoch, Refusal, Span};
+use model::{ApplianceId, EXTENT_BYTES, Epoch, Refusal, RequestKey, Span};
 use ownership::{Claim, Standing};
 use replicator::cores::{Look, SendCore, SendEffect, SendEvent};
 use replicator::{HasData, SendSettings, TransferId};
@@ -31,6 +31,9 @@ pub struct Transfer {
     to_copy: u64,
     core: Option<SendCore>,
     stream: u64,
+    /// The answers that the target has, once it has most of them: before the gate closes.
+    told: Option<BTreeSet<RequestKey>>,
+    telling: Option<(u64, BTreeSet<RequestKey>)>,
     /// Nothing has come for so long.
     quiet_until: Duration,
     breaks: u32,
@@ -71,6 +74,8 @@ impl Process {
             to_copy: 0,
             core: None,
             stream: 0,
+            told: None,
+            telling: None,
             quiet_until: Duration::ZERO,
             breaks: 0,
         };
@@ -116,7 +121,8 @@ impl Process {
                 self.stream_goes_on(ctx, key, transfer);
                 let look = self.look(key, transfer);
                 let close = transfer.core.as_ref().is_some_and(|core| core.is_close(look));
-                if close && matches!(transfer.stage, Stage::Streaming) {
+                let told = close && self.tell_ahead(ctx, key, transfer);
+                if told && matches!(transfer.stage, Stage::Streaming) {
                     self.gates.insert(key);
                     transfer.stage = Stage::Closing;
                     self.again = true;
@@ -305,6 +311,8 @@ impl Process {
             transfer.stage = Stage::Over;
             return;
         }
+        transfer.telling = None;
+        transfer.told = None;
         self.send_step(ctx, key, transfer, SendEvent::Broken);
         self.connect(ctx, key, transfer);
     }
@@ -331,13 +339,39 @@ impl Process {
     /// The new owner must know the calls that were answered here: each of them may come again.
     fn send_answers(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
         let answered = &self.volumes[&key.0].answered;
-        let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
+        let told = |k| transfer.told.as_ref().is_some_and(|told| told.contains(k));
+        let about = answered.iter().filter(|(k, (object, _))| *object == key.1 && !told(k));
         let mut answers: Vec<_> = about.map(|(k, (_, outcome))| (*k, outcome.clone())).collect();
         if ctx.mistake == Mistake::KeepsAnswers {
             answers.clear();
         }
         let ask = self.ask(ctx, transfer.to, Ask::Answers { key, answers });
         transfer.stage = Stage::Answers { ask, until: self.now + FINISH_WAIT };
+    }
+
+    /// Tells the target most of the answers before anybody has to wait for it; true once it has
+    /// them.
+    fn tell_ahead(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) -> bool {
+        if transfer.told.is_some() {
+            return true;
+        }
+        let Some((ask, keys)) = &transfer.telling else {
+            let answered = &self.volumes[&key.0].answered;
+            let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
+            let mut answers: Vec<_> = about.map(|(k, (_, o))| (*k, o.clone())).collect();
+            if ctx.mistake == Mistake::KeepsAnswers {
+                answers.clear();
+            }
+            let keys = answers.iter().map(|(key, _)| *key).collect();
+            let ask = self.ask(ctx, transfer.to, Ask::Answers { key, answers });
+            transfer.telling = Some((ask, keys));
+            return false;
+        };
+        // If none comes the stream is given up for its silence.
+        if let Some(Reply::Done) = self.replies.remove(ask) {
+            transfer.told = Some(keys.clone());
+        }
+        transfer.told.is_some()
     }
 
     fn propose_hand_over(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {

@@ -307,6 +307,40 @@ fn a_call_that_was_answered_gets_the_same_answer_again_even_in_the_same_batch() 
 }
 
 #[test]
+fn a_catalog_that_changes_meanwhile_checks_clean() {
+    let mut world = World::new();
+    for number in 0..300 {
+        world.create(ObjectId::ROOT, &format!("f{number}"));
+    }
+    let World { catalog, mut log, mut clock } = world;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let set = SetAttributes { mode: Some(0o755), ..SetAttributes::default() };
+            let make = Change::MakeDirectory { dir: ObjectId::ROOT, name: name("d"), set };
+            let remove = Change::RemoveDirectory { dir: ObjectId::ROOT, name: name("d") };
+            for change in [make, remove].iter().cycle() {
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                clock += 1;
+                let now = Timestamp::from_nanos(clock);
+                let command = Command::Change(change.clone().asked(Identity::root(), None, now));
+                let reign = Reign { view: View::new(1), ..Reign::default() };
+                log.push(Envelope { reign, command }.encode());
+                let (index, data) = (Index::new(log.len() as u64), log.last().unwrap());
+                let entry = LogEntry { index, term: Term::new(1), data, membership: None };
+                assert!(catalog.apply(&[entry]).unwrap().remove(0).is_ok());
+            }
+        });
+        let reports: Vec<_> = (0..300).map(|_| catalog.check().unwrap()).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(reports.iter().all(|report| report.violations.is_empty()));
+        assert!(reports.iter().any(|report| report.objects != reports[0].objects));
+    });
+}
+
+#[test]
 fn the_replay_cache_survives_a_restart() {
     let mut world = World::new();
     world.create(ROOT, "a");
