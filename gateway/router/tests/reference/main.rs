@@ -15,6 +15,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use consensus::{MemoryLog, SyncOutcome};
 use extents::simulated::{Failing, Operation as DiskOperation};
@@ -130,8 +131,12 @@ fn one_file(pace: Pace) -> (World, ObjectId) {
     (world, made.object.unwrap())
 }
 
+/// Ten seconds of the world's time, in steps: what other threads do takes time of ours.
 fn wait(world: &World) {
-    world.run(async { tokio::time::sleep(std::time::Duration::from_secs(10)).await });
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(5));
+        world.run(async { tokio::time::sleep(Duration::from_millis(500)).await });
+    }
 }
 
 fn write(world: &World, file: ObjectId, stability: Stability) {
