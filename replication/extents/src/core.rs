@@ -95,7 +95,10 @@ pub(crate) enum SyncStep {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
     changes: Changes,
+    /// Everything up to here is in it.
     mark: Mark,
+    /// Nothing after this is in it; some changes between may be.
+    reached: Mark,
 }
 
 /// One object's data, as the owner keeps it in memory.
@@ -109,6 +112,7 @@ pub(crate) struct Core {
     given: Mark,
     sequence_floor: Sequence,
     durable: Mark,
+    promised: Mark,
     flagged: Option<Reign>,
     done: Changes,
     synced: Changes,
@@ -128,6 +132,7 @@ impl Core {
             given: Mark::default(),
             sequence_floor,
             durable: Mark::default(),
+            promised: Mark::default(),
             flagged: None,
             done: Changes(0),
             synced: Changes(0),
@@ -151,7 +156,10 @@ impl Core {
         core.stamp = Some(record.stamp);
         core.given = record.stamp.mark;
         match record.state {
-            RecordState::Clean => core.durable = record.stamp.mark,
+            RecordState::Clean => {
+                core.durable = record.stamp.mark;
+                core.promised = record.stamp.mark;
+            }
             RecordState::Dirty => core.restamp(now),
         }
         core
@@ -170,6 +178,12 @@ impl Core {
     /// The last mark given out, and the last one that is durable with all before it.
     pub(crate) fn marks(&self) -> (Mark, Mark) {
         (self.given, self.durable)
+    }
+
+    /// No change after this mark is in any sync that succeeded. A change before it may be, though an
+    /// earlier one is still under way: whoever asked was told that it is durable.
+    pub(crate) fn promised(&self) -> Mark {
+        self.promised
     }
 
     /// Gives a write its mark, times and place.
@@ -325,7 +339,7 @@ impl Core {
         if first.is_none() {
             self.flagged = None;
         }
-        Batch { changes: self.done, mark }
+        Batch { changes: self.done, mark, reached: self.given }
     }
 
     /// The record to write before the fsync of `batch`: clean, unless something came in between.
@@ -339,6 +353,7 @@ impl Core {
         self.syncing = false;
         self.synced = self.synced.max(batch.changes);
         self.durable = self.durable.max(batch.mark);
+        self.promised = self.promised.max(batch.reached);
     }
 
     /// The fsync under way failed, or was never run: nothing is known.

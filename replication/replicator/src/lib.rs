@@ -2,8 +2,8 @@
 //! replication later.
 //!
 //! Invariant: when the owner is told "finished", the other appliance's copy has every byte, the
-//! size, the times and the mark of the owner's, and whatever is durable at the owner is durable
-//! there. Until then nothing that was acknowledged depends on it: whatever fails, the owner's copy
+//! size, the times and the mark of the owner's, and whatever anybody was promised to be durable is
+//! so there. Until then nothing that was acknowledged depends on it: whatever fails, the owner's copy
 //! is as good as before.
 //! Absent on purpose: who owns what, parking of requests, the catalog (the router's), and the
 //! transport: a [`Channel`] comes as an argument. The cores `send` and `receive` have no IO and no

@@ -3,7 +3,7 @@
 //!
 //! Invariants: marks grow and reigns never go back; nothing is done that comes on a channel older
 //! than one that was heard; nothing is called received before it was executed, durable before a
-//! sync that began after that, finished before all is there and what the owner has durable is.
+//! sync that began after that, finished before all is there, durable as far as the owner asks.
 //! Absent on purpose: IO, clocks, and the object itself.
 
 use std::collections::VecDeque;

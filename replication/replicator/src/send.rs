@@ -5,7 +5,7 @@
 //! Invariants: frames go out in the order in which they come in. Each is kept until the receiver
 //! has it, so that nothing is lost with a channel, and what is kept is bounded by the window.
 //! "Finished" is said only of the very state of the object that the receiver has, and of which it
-//! made durable whatever is durable at the owner.
+//! made durable whatever anybody was promised.
 //! Absent on purpose: IO, clocks and waiting: time and what is left to do come as arguments.
 
 mod pace;
@@ -115,8 +115,8 @@ pub struct Look {
     pub backlog: Backlog,
     /// The object, if the feed has nothing left.
     pub settled: Option<Base>,
-    /// Up to where the owner's copy is durable: somebody may have been promised that.
-    pub durable: Mark,
+    /// Of no change after this mark anybody was told that it is durable.
+    pub promised: Mark,
 }
 
 /// The owner's decisions.
@@ -127,7 +127,7 @@ pub struct SendCore {
     has_data: HasData,
     base: Base,
     link: Link,
-    /// No more changes are made; up to where the owner's copy was durable then. What becomes
+    /// No more changes are made; up to where somebody had been promised anything. What becomes
     /// durable later nobody is told of.
     draining: Option<Mark>,
     fault: Option<TransferFault>,
@@ -247,7 +247,7 @@ impl SendCore {
             SendEvent::Ended(end) => self.fail(TransferFault::Owner(end)),
             SendEvent::Answer(answer) => self.answered(look, answer, &mut effects),
             SendEvent::Copied(copied) => self.copied(look.now, copied),
-            SendEvent::Drain => self.draining = Some(look.durable),
+            SendEvent::Drain => self.draining = Some(look.promised),
             SendEvent::Woke => {}
         }
         self.plan(look, &mut effects);
@@ -290,13 +290,14 @@ impl SendCore {
         let waiting = look.backlog.queued_bytes + self.unreceived_bytes;
         // Somebody who commits all the time is always a little ahead.
         let little = limit == self.settings.close_bytes && self.bytes_since_round <= limit;
+        let behind = self.durable < look.promised && self.bytes_since_round > 0;
         // A sync that is running would hold up whatever is still to be written there.
         self.link == Link::Up
             && self.all_copied(look)
             && !self.round_running
             && self.durable >= self.last_copy
             && waiting <= limit
-            && (self.durable >= look.durable || little)
+            && (!behind || little)
     }
 
     /// A slow writer is held up for less; a fast one never leaves so little.
@@ -458,9 +459,10 @@ impl SendCore {
         self.plan_copies(look, effects);
         let copied = self.all_copied(look) && self.durable >= self.last_copy;
         self.close_since = copied.then(|| self.close_since.unwrap_or(look.now));
-        let needed = self.draining.unwrap_or(look.durable).max(self.last_copy);
+        let needed = self.draining.unwrap_or(look.promised).max(self.last_copy);
         let enough = self.bytes_since_round >= self.settings.sync_every_bytes;
-        let behind = self.all_copied(look) && self.durable < needed && !self.is_close(look);
+        let more = self.durable < self.last_copy || self.bytes_since_round > 0;
+        let behind = more && self.all_copied(look) && self.durable < needed && !self.is_close(look);
         // A finish makes durable what must be by itself.
         let wanted = enough || behind && self.draining.is_none();
         let wanted = wanted && self.finish_sent.is_none();

@@ -231,12 +231,12 @@ impl Process {
         let frames = transfer.feed.len();
         let queued_bytes = transfer.feed.iter().map(|frame| frame.change.payload_len()).sum();
         let file = self.disk.files.entry(key).or_default();
-        let (base, durable) = (file.base(), file.durable());
+        let (base, promised) = (file.base(), file.durable());
         Look {
             now: self.now,
             backlog: Backlog { frames, queued_bytes, to_copy: transfer.to_copy },
             settled: transfer.feed.is_empty().then_some(base),
-            durable,
+            promised,
         }
     }
 
@@ -338,6 +338,17 @@ impl Process {
 
     /// The new owner must know the calls that were answered here: each of them may come again.
     fn send_answers(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer) {
+        let (ask, _) = self.send_untold(ctx, key, transfer);
+        transfer.stage = Stage::Answers { ask, until: self.now + FINISH_WAIT };
+    }
+
+    /// Sends what was answered about the file and the target does not know; which ones.
+    fn send_untold(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        transfer: &Transfer,
+    ) -> (u64, BTreeSet<RequestKey>) {
         let answered = &self.volumes[&key.0].answered;
         let told = |k| transfer.told.as_ref().is_some_and(|told| told.contains(k));
         let about = answered.iter().filter(|(k, (object, _))| *object == key.1 && !told(k));
@@ -345,8 +356,8 @@ impl Process {
         if ctx.mistake == Mistake::KeepsAnswers {
             answers.clear();
         }
-        let ask = self.ask(ctx, transfer.to, Ask::Answers { key, answers });
-        transfer.stage = Stage::Answers { ask, until: self.now + FINISH_WAIT };
+        let keys = answers.iter().map(|(key, _)| *key).collect();
+        (self.ask(ctx, transfer.to, Ask::Answers { key, answers }), keys)
     }
 
     /// Tells the target most of the answers before anybody has to wait for it; true once it has
@@ -356,15 +367,7 @@ impl Process {
             return true;
         }
         let Some((ask, keys)) = &transfer.telling else {
-            let answered = &self.volumes[&key.0].answered;
-            let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
-            let mut answers: Vec<_> = about.map(|(k, (_, o))| (*k, o.clone())).collect();
-            if ctx.mistake == Mistake::KeepsAnswers {
-                answers.clear();
-            }
-            let keys = answers.iter().map(|(key, _)| *key).collect();
-            let ask = self.ask(ctx, transfer.to, Ask::Answers { key, answers });
-            transfer.telling = Some((ask, keys));
+            transfer.telling = Some(self.send_untold(ctx, key, transfer));
             return false;
         };
         // If none comes the stream is given up for its silence.

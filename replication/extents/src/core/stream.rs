@@ -76,6 +76,7 @@ impl Core {
             return Err(Refusal::Fenced);
         }
         self.durable = Mark::default();
+        self.promised = Mark::default();
         self.flagged = None;
         self.given = base.mark;
         self.stamp = base.stamp;

@@ -147,6 +147,27 @@ fn an_fsync_that_begins_while_a_write_is_under_way_leaves_the_record_dirty() {
 }
 
 #[test]
+fn what_a_sync_covers_was_promised_though_an_earlier_write_is_still_under_way() {
+    let mut core = of_size(100);
+    let slow = core.begin_write(span(0, 10), stamping(1)).unwrap();
+    let slow_mark = core.marks().0;
+    let quick = core.begin_write(span(50, 10), stamping(2)).unwrap();
+    let quick_mark = core.marks().0;
+    core.finish_write(quick.ticket, Reached::UpTo(60));
+    let batch = core.begin_sync();
+    let later = core.begin_write(span(80, 10), stamping(3)).unwrap();
+    core.finish_sync(batch);
+    assert!(core.marks().1 < slow_mark, "not all up to there is durable");
+    assert_eq!(core.promised(), quick_mark);
+    core.finish_write(slow.ticket, Reached::UpTo(10));
+    core.finish_write(later.ticket, Reached::UpTo(90));
+    let batch = core.begin_sync();
+    core.finish_sync(batch);
+    let (given, durable) = core.marks();
+    assert_eq!((durable, core.promised()), (given, given));
+}
+
+#[test]
 fn a_write_that_begins_just_after_an_fsync_flags_the_record_anew() {
     let mut core = empty();
     let first = core.begin_write(span(0, 1), stamping(1)).unwrap();
@@ -308,8 +329,9 @@ impl Bench {
                 if let Some((batch, unfinished)) = self.sync.take() {
                     let (_, before) = self.core.marks();
                     self.core.finish_sync(batch);
-                    let (_, durable) = self.core.marks();
+                    let (given, durable) = self.core.marks();
                     assert!(durable >= before);
+                    assert!((durable..=given).contains(&self.core.promised()));
                     assert!(unfinished.iter().all(|mark| *mark > durable));
                 }
             }

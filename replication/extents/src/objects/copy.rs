@@ -14,6 +14,7 @@ use tracing::warn;
 use super::{Base, Objects, Shared, blocking};
 use crate::{
     BackingFile, Wait,
+    core::Core,
     extent_set::{Extents, span_of},
     feed::{Backlog, FeedEnd, FeedQueue, Frame, FrameChange},
     object::{Need, Object, Running},
@@ -116,9 +117,9 @@ impl Feed {
         })
     }
 
-    /// Up to where the object is durable here.
-    pub fn durable(&self) -> Mark {
-        self.object.state().core.as_ref().map(|core| core.marks().1).unwrap_or_default()
+    /// Of no change after this mark anybody was told here that it is durable.
+    pub fn promised(&self) -> Mark {
+        self.object.state().core.as_ref().map(Core::promised).unwrap_or_default()
     }
 
     /// Copies the next extent, or a run of extents without data; its frame follows. `None`: nothing

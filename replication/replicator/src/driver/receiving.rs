@@ -58,7 +58,7 @@ impl Receiving {
     }
 
     /// Receives what comes on `channel`, whose first message was `first`, until the owner said
-    /// finish and what it has durable is durable here; what the object is then. If it is dropped in
+    /// finish and what it promised is durable here; what the object is then. If it is dropped in
     /// between, the next run goes on or begins anew, as is right.
     pub async fn run(
         &mut self,

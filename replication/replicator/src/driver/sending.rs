@@ -89,7 +89,7 @@ impl Sending {
     }
 
     /// With new changes parked: sends the rest, and returns when the receiver has everything, and
-    /// has made durable whatever is durable here; what that is. Faults as with
+    /// has made durable whatever was promised here; what that is. Faults as with
     /// [`Self::until_close`]; after `Broken` and a resume call it again. Cancel-safe.
     pub async fn finish(&mut self) -> Result<Base, TransferFault> {
         self.step(SendEvent::Drain).await?;
@@ -214,7 +214,7 @@ impl Sending {
     fn look(&self) -> Look {
         let now: Duration = self.began.elapsed();
         let (backlog, settled) = (self.feed.backlog(), self.feed.settled());
-        Look { now, backlog, settled, durable: self.feed.durable() }
+        Look { now, backlog, settled, promised: self.feed.promised() }
     }
 
     fn show(&self) {

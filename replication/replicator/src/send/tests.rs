@@ -32,7 +32,7 @@ fn frame(sequence: u64, len: usize) -> Frame {
 
 fn look(to_copy: u64) -> Look {
     let backlog = Backlog { frames: 0, queued_bytes: 0, to_copy };
-    Look { now: Duration::ZERO, backlog, settled: None, durable: Mark::default() }
+    Look { now: Duration::ZERO, backlog, settled: None, promised: Mark::default() }
 }
 
 fn core_with(settings: SendSettings) -> SendCore {
@@ -200,8 +200,8 @@ fn finished_is_only_what_the_object_still_is() {
 }
 
 #[test]
-fn what_is_durable_at_the_owner_or_was_copied_must_be_durable_at_the_receiver() {
-    for (copied, durable, wanted) in [(false, 0, 0), (false, 2, 2), (true, 0, 1), (true, 2, 2)] {
+fn what_was_promised_or_was_copied_must_be_durable_at_the_receiver() {
+    for (copied, promised, wanted) in [(false, 0, 0), (false, 2, 2), (true, 0, 1), (true, 2, 2)] {
         let mut core = up_with(SETTINGS);
         let mut first = frame(1, 4096);
         if copied {
@@ -210,9 +210,9 @@ fn what_is_durable_at_the_owner_or_was_copied_must_be_durable_at_the_receiver() 
         core.step(look(0), SendEvent::Frame(first));
         core.step(look(0), SendEvent::Frame(frame(2, 100)));
         core.step(look(0), SendEvent::Frame(frame(3, 100)));
-        core.step(Look { durable: mark(durable), ..look(0) }, SendEvent::Drain);
+        core.step(Look { promised: mark(promised), ..look(0) }, SendEvent::Drain);
         // What becomes durable later nobody was promised.
-        let settled = Look { settled: Some(base(3)), durable: mark(3), ..look(0) };
+        let settled = Look { settled: Some(base(3)), promised: mark(3), ..look(0) };
         let effects = core.step(settled, SendEvent::Woke);
         let finish = Message::Finish { end: base(3), durable: mark(wanted) };
         assert_eq!(effects, [SendEffect::Send(finish)]);
@@ -238,18 +238,23 @@ fn beside_a_fast_writer_it_calls_more_and_more_close() {
 }
 
 #[test]
-fn a_round_more_is_asked_for_only_if_the_owner_has_more_durable() {
+fn a_round_more_is_asked_for_only_if_more_was_promised() {
     let mut core = up_with(SETTINGS);
-    let with = |durable| Look { durable: mark(durable), ..look(0) };
+    let with = |promised| Look { promised: mark(promised), ..look(0) };
     let large = 512 << 10;
     assert_eq!(syncs(&core.step(with(0), SendEvent::Frame(frame(1, large)))), 0);
     answer(&mut core, with(0), Message::Received { mark: mark(1) });
     assert!(core.is_close(with(0)) && !core.is_close(with(1)));
+    let later = Look { now: Duration::from_secs(1), ..with(1) };
+    assert!(core.is_close(later), "so little is made durable at the end, too");
     assert_eq!(syncs(&core.step(with(1), SendEvent::Woke)), 1);
     assert!(!core.is_close(with(0)), "a sync runs");
     let durable = Message::Durable { round: core.round, mark: mark(1) };
     assert_eq!(syncs(&answer(&mut core, with(1), durable)), 0);
     assert!(core.is_close(with(1)));
+    // A mark that no frame carries: no round would bring it.
+    assert_eq!(syncs(&core.step(with(2), SendEvent::Woke)), 0);
+    assert!(core.is_close(with(2)));
 }
 
 #[test]
