@@ -69,6 +69,8 @@ impl<S: Imaging> Router<S> {
         (from, epoch): (ApplianceId, Epoch),
         stream: BulkStream,
     ) {
+        let channel = Arc::new(BulkChannel::new(stream));
+        let Ok((first, _)) = channel.receive().await else { return };
         let shared = {
             let mut all = self.transfers.receiving.lock();
             let new = || {
@@ -77,11 +79,12 @@ impl<S: Imaging> Router<S> {
             };
             all.entry((local.id, object)).or_insert_with(new).clone()
         };
-        let channel = Arc::new(BulkChannel::new(stream));
-        let Ok((first, _)) = channel.receive().await else { return };
         let mut receiving = shared.lock().await;
         // The log may have decided meanwhile, upon what came on a newer channel.
         if !self.may_receive(&local, object, epoch, from) {
+            drop(receiving);
+            drop(shared);
+            self.forget_received();
             return;
         }
         let end = receiving.run(&first, channel).await;

@@ -261,22 +261,17 @@ impl<S: Imaging> Router<S> {
                 close = come_close => close,
                 () = job.cancelled() => return Err(Kept::Cancelled),
             };
-            match close {
-                Ok(()) => {}
+            let outcome = match close {
+                Ok(()) => {
+                    self.close_and_hand_over(local, job, epoch, &mut sending, &mut told).await
+                }
+                Err(kept) => Err(kept),
+            };
+            match outcome {
+                // The gate is open: go on copying, and try once more.
                 Err(Kept::Stream(TransferFault::Broken)) if breaks < BREAKS_MAX => {
                     breaks += 1;
                     // A new run of the target remembers nothing of what it was told.
-                    told.clear();
-                    let channel = self.channel_again(local, job, epoch).await?;
-                    sending.resume(channel).await?;
-                    continue;
-                }
-                Err(kept) => return Err(kept),
-            }
-            match self.close_and_hand_over(local, job, epoch, &mut sending, &mut told).await {
-                // The gate is open again: go on copying, and try once more.
-                Err(Kept::Stream(TransferFault::Broken)) if breaks < BREAKS_MAX => {
-                    breaks += 1;
                     told.clear();
                     *job.phase.lock() = TransferPhase::Copying;
                     let channel = self.channel_again(local, job, epoch).await?;
