@@ -8,7 +8,7 @@ use model::{
     ObjectId, Refusal, RequestKey, Times, Timestamp,
 };
 
-use crate::command::{Answer, Command, Envelope, LogEntry};
+use crate::command::{Answer, Command, Envelope, LogEntry, Others};
 use crate::fault::CatalogFault;
 use crate::keys;
 use crate::owners::{self, At};
@@ -126,8 +126,11 @@ impl<'a, S: Store> Run<'a, S> {
             | Command::AddReplica { object, .. }
             | Command::HandOver { object, .. }
             | Command::Keep { object }
+            | Command::Synced { object, .. }
+            | Command::Promote { object, .. }
             | Command::DropReplica { object, .. } => *object,
             Command::Change(_)
+            | Command::Create { .. }
             | Command::Reign { .. }
             | Command::MakeRoot { .. }
             | Command::HasData(_)
@@ -147,7 +150,8 @@ impl<'a, S: Store> Run<'a, S> {
         command: Command,
     ) -> Result<Option<Box<Changed>>, Stop> {
         match command {
-            Command::Change(asked) => return self.change(entry.index, &asked),
+            Command::Change(asked) => return self.change(entry.index, &asked, &Others::default()),
+            Command::Create { asked, others } => return self.change(entry.index, &asked, &others),
             Command::Reign { .. } => {}
             Command::MakeRoot { root, now } => {
                 if self.txn.inode(ObjectId::ROOT)?.is_some() {
@@ -208,6 +212,14 @@ impl<'a, S: Store> Run<'a, S> {
             Command::DropReplica { object, appliance } => {
                 owners::drop_replica(&mut self.txn, At { object, epoch }, appliance)?;
             }
+            Command::Promote { object, to } => {
+                self.owners_moved = true;
+                owners::promote(&mut self.txn, At { object, epoch }, to)?;
+            }
+            Command::Synced { object, appliance } => {
+                self.owners_moved = true;
+                owners::clear_stale(&mut self.txn, object, appliance)?;
+            }
             Command::Pin { object, to } => {
                 self.owners_moved = true;
                 owners::pin(&mut self.txn, object, to)?;
@@ -231,14 +243,19 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     /// A client's change, once: a call that was answered before gets its answer again.
-    fn change(&mut self, index: Index, asked: &Asked) -> Result<Option<Box<Changed>>, Stop> {
+    fn change(
+        &mut self,
+        index: Index,
+        asked: &Asked,
+        others: &Others,
+    ) -> Result<Option<Box<Changed>>, Stop> {
         if let Some(key) = &asked.key
             && let Some(answer) = self.answered(key)?
         {
             return answer.map_err(Stop::from);
         }
         let inodes_set = self.txn.inodes_set();
-        let answer: Answer = match plan::plan(&mut self.txn, asked) {
+        let answer: Answer = match plan::plan(&mut self.txn, asked, others) {
             Ok(changed) => {
                 if let Some(inode) = &changed.inode
                     && self.txn.inodes_set() > inodes_set

@@ -16,11 +16,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::apply::Run;
 use crate::cached::Records;
-use crate::command::{Answer, LogEntry};
+use crate::command::{Answer, LogEntry, Others};
 use crate::fault::CatalogFault;
 use crate::keys::{self, Kind};
 use crate::plan::{self, Stop};
-use crate::records::{CookieRecord, JointRecord, ReplayRecord, State, decode, walk};
+use crate::records::{CookieRecord, JointRecord, ReplayRecord, State, decode, meaningless, walk};
 use crate::replay::{Replay, ReplayClock};
 use crate::store::{Batch, Imaging, Scan, Store};
 use crate::txn::Txn;
@@ -272,7 +272,7 @@ impl<S: Store> Catalog<S> {
     pub fn preview(&self, asked: &Asked) -> Result<Preview, CatalogFault> {
         let visible = self.visible.read();
         let mut txn = Txn::new(&self.records, visible.state.clone());
-        match plan::plan(&mut txn, asked) {
+        match plan::plan(&mut txn, asked, &Others::default()) {
             Ok(changed) => {
                 if txn.is_unchanged() {
                     Ok(Preview::Nothing(Box::new(changed)))
@@ -448,6 +448,31 @@ impl<S: Store> Catalog<S> {
     /// [`CatalogFault`] if the store fails.
     pub fn faults(&self, objects_max: usize) -> Result<Vec<ObjectId>, CatalogFault> {
         self.objects_of(Kind::Fault, objects_max)
+    }
+
+    /// At most `objects_max` files of which some copy is stale, from the one after `after` on.
+    ///
+    /// # Errors
+    /// [`CatalogFault`] if the store fails.
+    pub fn degraded(
+        &self,
+        after: ObjectId,
+        objects_max: usize,
+    ) -> Result<Vec<ObjectId>, CatalogFault> {
+        let (mut found, mut broken) = (Vec::new(), None);
+        let (from, to) = (keys::degraded(after.next()), keys::all(Kind::Degraded).1);
+        self.records.store.scan(&from, &to, &mut |key, _| match keys::object_of(key) {
+            _ if found.len() >= objects_max => Scan::Stop,
+            Some(object) => {
+                found.push(object);
+                Scan::Continue
+            }
+            None => {
+                broken = Some(meaningless(key));
+                Scan::Stop
+            }
+        })?;
+        broken.map_or(Ok(found), Err)
     }
 
     /// All files that have durable data.

@@ -94,6 +94,36 @@ pub enum Command {
         /// Where.
         to: Option<ApplianceId>,
     },
+    /// A CREATE, of a file that is born with several copies: empty, they are all alike.
+    Create {
+        /// What a client asked for; anything but a CREATE is refused.
+        asked: Asked,
+        /// Who has the other copies.
+        others: Others,
+    },
+    /// The file changes its owner and its epoch. The new owner's copy counted before.
+    Promote {
+        /// Which file.
+        object: ObjectId,
+        /// Who owns it from here on.
+        to: ApplianceId,
+    },
+    /// An appliance's copy is whole again, and as durable as the owner's: it counts from here on.
+    Synced {
+        /// Of which file.
+        object: ObjectId,
+        /// Whose.
+        appliance: ApplianceId,
+    },
+}
+
+/// Copies of a file besides its owner's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Others {
+    /// Who has them, in order of succession.
+    pub replicas: Box<[ApplianceId]>,
+    /// Those of them that miss what comes: they are not up.
+    pub stale: Box<[ApplianceId]>,
 }
 
 /// A command with the reign its proposer acts under.

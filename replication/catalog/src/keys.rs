@@ -20,6 +20,7 @@ const REMOVAL_BY: u8 = b'D';
 const FAULT: u8 = b'F';
 const REPLAY: u8 = b'K';
 const PIN: u8 = b'P';
+const DEGRADED: u8 = b'G';
 
 /// An object's inode.
 pub fn inode(object: ObjectId) -> Vec<u8> {
@@ -73,9 +74,14 @@ pub fn removal(object: ObjectId) -> Vec<u8> {
     with_number(REMOVAL, object.get())
 }
 
-/// An object with a stale copy.
+/// An object whose owner's copy is stale.
 pub fn fault(object: ObjectId) -> Vec<u8> {
     with_number(FAULT, object.get())
+}
+
+/// A file of which some copy is stale.
+pub fn degraded(object: ObjectId) -> Vec<u8> {
+    with_number(DEGRADED, object.get())
 }
 
 /// Where the operator wants a file.
@@ -113,6 +119,7 @@ fn prefix_of(kind: Kind) -> u8 {
         Kind::Fault => FAULT,
         Kind::Replay => REPLAY,
         Kind::Pin => PIN,
+        Kind::Degraded => DEGRADED,
     }
 }
 
@@ -134,15 +141,18 @@ pub enum Kind {
     Removal,
     /// Removals, by appliance.
     RemovalBy,
-    /// Stale copies.
+    /// Owners' stale copies.
     Fault,
     /// Answers given.
     Replay,
     /// Pins.
     Pin,
+    /// Files of which some copy is stale.
+    Degraded,
 }
 
-/// The object an inode, removal, fault or pin key is about; `None` for a key of another shape.
+/// The object an inode, removal, fault, pin or degraded key is about; `None` for a key of another
+/// shape.
 pub fn object_of(key: &[u8]) -> Option<ObjectId> {
     number_at(key, 1).filter(|_| key.len() == 9).map(ObjectId::new)
 }

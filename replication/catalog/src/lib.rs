@@ -28,7 +28,7 @@ mod txn;
 pub use self::fjall::{FjallSettings, FjallStore};
 pub use catalog::{Applied, Catalog, Copies, Listed, ListedName, LookedUp, Preview};
 pub use check::{Report, Violation};
-pub use command::{Answer, Command, Envelope, LogEntry};
+pub use command::{Answer, Command, Envelope, LogEntry, Others};
 pub use fault::CatalogFault;
 pub use fleet::{FleetCatalog, encode_fleet_command};
 pub use install::{InstallFault, Installing, PIECE_BYTES_MAX};

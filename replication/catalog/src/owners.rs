@@ -2,7 +2,7 @@
 //!
 //! Invariant: an epoch names one owner. HandOver and Keep both end the epoch they were proposed in,
 //! so the first of the two that is applied wins and the other one is refused. A copy that is stale
-//! never becomes good but by a HandOver to it or by the operator's word.
+//! never becomes good but by a HandOver to it, its owner's Synced or the operator's word.
 
 use model::{ApplianceId, Epoch, Inode, InodeKind, ObjectId, ObjectRecord, Refusal};
 
@@ -60,6 +60,20 @@ pub fn hand_over<S: Store>(txn: &mut Txn<'_, S>, at: At, to: ApplianceId) -> Res
     })
 }
 
+/// `to`, whose copy counts, owns the file from here on. Refused if the log has heard meanwhile that
+/// it does not count any more.
+pub fn promote<S: Store>(txn: &mut Txn<'_, S>, at: At, to: ApplianceId) -> Result<(), Stop> {
+    edit(txn, at.object, |record| {
+        end_epoch(record, at.epoch)?;
+        let counts = record.replicas.contains(&to) && !record.stale.contains(&to);
+        if !counts || to == record.owner {
+            return Err(Refusal::Invalid);
+        }
+        record.owner = to;
+        Ok(())
+    })
+}
+
 /// The owner keeps the file: a hand-over that was proposed in this epoch comes too late.
 pub fn keep<S: Store>(txn: &mut Txn<'_, S>, at: At) -> Result<(), Stop> {
     edit(txn, at.object, |record| end_epoch(record, at.epoch))
@@ -106,7 +120,7 @@ pub fn mark_stale<S: Store>(
     })
 }
 
-/// The operator takes a copy for good again.
+/// A copy is good again: whole, by its owner's word, or the operator takes it for that.
 pub fn clear_stale<S: Store>(
     txn: &mut Txn<'_, S>,
     object: ObjectId,
@@ -146,6 +160,15 @@ pub fn note_removal<S: Store>(txn: &mut Txn<'_, S>, object: ObjectId, copies: &[
     }
 }
 
+/// Keeps the list of files of which some copy is stale.
+pub fn note_degraded<S: Store>(txn: &mut Txn<'_, S>, object: ObjectId, record: &ObjectRecord) {
+    if record.stale.is_empty() {
+        txn.delete(keys::degraded(object));
+    } else {
+        txn.put(keys::degraded(object), Vec::new());
+    }
+}
+
 fn edit<S: Store>(
     txn: &mut Txn<'_, S>,
     object: ObjectId,
@@ -165,6 +188,7 @@ fn edit<S: Store>(
         } else {
             txn.delete(keys::fault(object));
         }
+        note_degraded(txn, object, record);
         txn.put_inode(object, inode);
     }
     Ok(())

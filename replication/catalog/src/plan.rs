@@ -15,6 +15,7 @@ use model::{
     Refusal, Timestamp, WccBefore,
 };
 
+use crate::command::Others;
 use crate::fault::CatalogFault;
 use crate::records::NameRecord;
 use crate::store::Store;
@@ -47,12 +48,17 @@ impl From<CatalogFault> for Stop {
 ///
 /// # Errors
 /// [`Stop::Refusal`] if it may or can not be done: then the transaction is as it was.
-pub fn plan<S: Store>(txn: &mut Txn<'_, S>, asked: &Asked) -> Result<Changed, Stop> {
+pub fn plan<S: Store>(
+    txn: &mut Txn<'_, S>,
+    asked: &Asked,
+    others: &Others,
+) -> Result<Changed, Stop> {
     let Asked { change, identity, now, .. } = asked;
     let asker = Asker { identity, now: *now };
     match change {
         Change::Create { dir, name, how, owner } => {
-            create::file(txn, asker, At { dir: *dir, name }, how, *owner)
+            let record = create::record(*owner, others)?;
+            create::file(txn, asker, At { dir: *dir, name }, how, record)
         }
         Change::MakeDirectory { dir, name, set } => {
             create::directory(txn, asker, At { dir: *dir, name }, set)
@@ -205,6 +211,7 @@ fn unlink<S: Store>(
         crate::owners::note_removal(txn, object, &record.replicas);
         if !record.stale.is_empty() {
             txn.delete(crate::keys::fault(object));
+            txn.delete(crate::keys::degraded(object));
         }
         txn.delete(crate::keys::pin(object));
         return (None, Some(object));

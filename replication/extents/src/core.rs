@@ -180,8 +180,8 @@ impl Core {
         (self.given, self.durable)
     }
 
-    /// No change after this mark is in any sync that succeeded. A change before it may be, though an
-    /// earlier one is still under way: whoever asked was told that it is durable.
+    /// No change after this mark is in any sync that succeeded. A change before it may be, though
+    /// an earlier one is still under way: whoever asked was told that it is durable.
     pub(crate) fn promised(&self) -> Mark {
         self.promised
     }

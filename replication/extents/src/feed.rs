@@ -10,7 +10,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use model::{EXTENT_BYTES, FILE_BYTES_MAX, Mark, Refusal, Span, Stamp};
+use model::{EXTENT_BYTES, FILE_BYTES_MAX, Mark, Refusal, RequestKey, Span, Stamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -26,6 +26,8 @@ pub struct Frame {
     pub mark: Mark,
     /// What the object is shown with after it.
     pub stamp: Option<Stamp>,
+    /// The client's call that made it: whoever has the change knows the call for done.
+    pub key: Option<RequestKey>,
     /// What it does to the bytes.
     pub change: FrameChange,
 }
@@ -252,7 +254,7 @@ impl FeedQueue {
         let slot = queue.slots.pop_front()?;
         let change = slot.change?;
         queue.queued_bytes -= change.takes_room();
-        Some(Ok(Frame { mark: slot.mark, stamp: slot.stamp, change }))
+        Some(Ok(Frame { mark: slot.mark, stamp: slot.stamp, key: None, change }))
     }
 
     pub(crate) fn end(&self) -> Option<FeedEnd> {

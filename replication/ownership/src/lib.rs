@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod copies;
 mod fence;
 mod fleet;
 pub mod heat;
@@ -16,6 +17,7 @@ pub mod placement;
 mod standing;
 mod verifier;
 
+pub use copies::{Copies, Following, Sender, copies, following};
 pub use fence::{Fence, effective_owner};
 pub use fleet::*;
 pub use ledger::{Cause, LEDGER_MAX, Ledger, OwnerChange};

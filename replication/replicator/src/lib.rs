@@ -3,8 +3,8 @@
 //!
 //! Invariant: when the owner is told "finished", the other appliance's copy has every byte, the
 //! size, the times and the mark of the owner's, and whatever anybody was promised to be durable is
-//! so there. Until then nothing that was acknowledged depends on it: whatever fails, the owner's copy
-//! is as good as before.
+//! so there. Until then nothing that was acknowledged depends on it: whatever fails, the owner's
+//! copy is as good as before.
 //! Absent on purpose: who owns what, parking of requests, the catalog (the router's), and the
 //! transport: a [`Channel`] comes as an argument. The cores `send` and `receive` have no IO and no
 //! clock; `driver` has both.
@@ -13,6 +13,8 @@
 
 mod channel;
 mod driver;
+mod fan_out;
+mod follow;
 mod progress;
 mod receive;
 mod send;
@@ -28,6 +30,8 @@ pub mod cores {
     pub use crate::send::{Look, SendCore, SendEffect, SendEvent};
 }
 pub use driver::{Receiving, ReceivingEnd, Sending, SendingParts};
+pub use fan_out::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
+pub use follow::{Admission, CopyState, admit};
 pub use progress::{Phase, Progress, ProgressNow};
 pub use send::{BadSettings, CLOSE_BYTES_LEAST, SendSettings, TransferFault};
 pub use wire::{

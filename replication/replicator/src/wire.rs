@@ -193,7 +193,7 @@ impl Message {
                 Head::Begin { attempt, has_data, base: base.into() }
             }
             Self::Resume { attempt } => Head::Resume { attempt },
-            Self::Frame(Frame { mark, stamp, change }) => {
+            Self::Frame(Frame { mark, stamp, change, .. }) => {
                 let change = change_head(change, &mut payload);
                 Head::Frame { mark, stamp: stamp.map(Into::into), change }
             }
@@ -218,7 +218,8 @@ impl Message {
         let (head, payload) = match head(header)? {
             Head::Frame { mark, stamp, change } => {
                 let change = change_of(change, payload)?;
-                return Ok(Self::Frame(Frame { mark, stamp: stamp.map(Into::into), change }));
+                let stamp = stamp.map(Into::into);
+                return Ok(Self::Frame(Frame { mark, stamp, key: None, change }));
             }
             head => (head, payload),
         };

@@ -1,6 +1,7 @@
 //! The checkers, one invariant a file. Those that look at one moment are kept by the history as it
 //! happens: who acknowledges, live leases, equal catalogs.
 
+pub mod alike;
 mod lost;
 mod names;
 mod once;
@@ -28,6 +29,8 @@ pub enum Invariant {
     Leases,
     /// Catalogs of equal applied index are equal.
     Catalogs,
+    /// In peace all copies become good and hold the same.
+    Alike,
     /// In peace every call is answered, and nothing falls into a loop or breaks.
     Progress,
 }

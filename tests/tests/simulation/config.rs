@@ -43,6 +43,22 @@ pub enum Mistake {
     WildClocks,
     /// One appliance leaves an entry out.
     SkipsAnEntry,
+    /// Answers a WRITE before the other copies have it.
+    AnswersBeforeCopies,
+    /// Answers COMMIT before the other copies are durable.
+    CommitsBeforeCopies,
+    /// A copy executes changes in the order in which they come.
+    TakesChangesAsTheyCome,
+    /// A copy takes changes from whoever sends them.
+    FollowsAnybody,
+    /// A copy believes its record after an unclean stop.
+    TrustsRecords,
+    /// A copy that is not what its owner takes it for does not say so.
+    TakesTailsForEqual,
+    /// A copy does not remember whose call a change was.
+    ForgetsWhoseChanges,
+    /// A copy that is not whole serves if no other is there.
+    ServesStaleCopies,
 }
 
 /// How bad it gets.
@@ -71,6 +87,8 @@ pub struct Config {
     pub work_micros: u64,
     /// Whether copies that a hand-over left behind are given up.
     pub drops_copies: bool,
+    /// Copies that each file shall have, if there are as many members.
+    pub replicas: u64,
     pub mistake: Mistake,
 }
 
@@ -96,6 +114,7 @@ impl Config {
             weather,
             work_micros: 3_000_000 + draw.below(2_500_000),
             drops_copies: true,
+            replicas: [1, 2, 2, 3, 3][draw.below(5) as usize],
             mistake,
         }
     }
@@ -112,6 +131,7 @@ impl Config {
             weather,
             work_micros: 0,
             drops_copies: false,
+            replicas: 1,
             mistake,
         }
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use catalog::{Batch, Imaging, MemoryStore, Scan, Store, StoreFault};
 use consensus::MemoryLog;
 use extents::{Base, Frame, FrameChange};
-use model::{Mark, VolumeId, WriteVerifier};
+use model::{Mark, Stamp, VolumeId, WriteVerifier};
+use replicator::CopyState;
 
 use crate::chance::Chance;
 use crate::words::{CELL_BYTES, CELLS, Key};
@@ -64,7 +65,10 @@ pub struct Disk {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     pub bytes: Vec<u8>,
+    /// The last mark given out for it.
     pub mark: Mark,
+    /// The last change of its bytes.
+    name: Mark,
 }
 
 /// One change that is not durable yet.
@@ -84,6 +88,10 @@ pub struct File {
     unsynced: Vec<Unsynced>,
     /// Counts changes, so that a sync knows what it covers.
     changes: u64,
+    /// As many there were when all of it was replaced.
+    begun: u64,
+    /// Its name may not be that of its bytes.
+    in_doubt: bool,
 }
 
 /// A sync under way: what it makes durable.
@@ -95,13 +103,63 @@ pub struct Sync {
 
 impl File {
     /// A file that is received: whatever was there is forgotten.
-    pub fn begin(base: &Base) -> Self {
-        let now = Content { bytes: vec![0; base.size as usize], mark: base.mark };
-        Self { now, ..Self::default() }
+    pub fn begin(&mut self, base: &Base) {
+        let bytes = vec![0; base.size as usize];
+        let now = Content { bytes, mark: base.mark, name: Mark::default() };
+        // A sync that is under way was one of other bytes.
+        let (changes, begun) = (self.changes + 1, self.changes + 1);
+        *self = Self { now, in_doubt: true, changes, begun, ..Self::default() };
+    }
+
+    /// All of it has been received.
+    pub fn received(&mut self, base: &Base) {
+        self.now.bytes.resize(base.size as usize, 0);
+        self.now.mark = base.mark;
+        self.now.name = base.stamp.map(|stamp| stamp.mark).unwrap_or_default();
+        self.in_doubt = false;
+        // Its record is yet to be made durable.
+        self.change_uncounted();
     }
 
     pub fn base(&self) -> Base {
-        Base { mark: self.now.mark, stamp: None, size: self.now.bytes.len() as u64 }
+        let stamp = Some(Stamp { mark: self.now.name, ..Stamp::default() });
+        Base { mark: self.now.mark, stamp, size: self.now.bytes.len() as u64 }
+    }
+
+    /// The last change of its bytes.
+    pub fn name(&self) -> Mark {
+        self.now.name
+    }
+
+    /// What this copy is known to hold.
+    pub fn state(&self) -> CopyState {
+        if self.in_doubt { CopyState::InDoubt } else { CopyState::At(self.now.name) }
+    }
+
+    /// It is what its owner's copy was at `mark`.
+    pub fn make_equal(&mut self, mark: Mark, bytes: &[u8]) {
+        let stamp = Some(Stamp { mark, ..Stamp::default() });
+        let size = FrameChange::SetSize(bytes.len() as u64);
+        for change in [size, crate::following::whole(bytes)] {
+            self.apply(&Frame { mark, stamp, key: None, change }, None);
+        }
+        self.in_doubt = false;
+    }
+
+    /// Its owner's change, under a name that is given once.
+    pub fn change(&mut self, frame: &Frame, verifier: Option<WriteVerifier>) {
+        self.apply(frame, verifier);
+        self.in_doubt = false;
+    }
+
+    /// A new process takes its name for that of its bytes.
+    pub fn trust(&mut self) {
+        self.in_doubt = false;
+    }
+
+    /// A new process has it: after an unclean stop nobody knows which changes are in it.
+    pub fn reopened(&mut self) {
+        self.in_doubt |= !self.unsynced.is_empty();
     }
 
     /// Up to where it would survive a power cut.
@@ -121,9 +179,18 @@ impl File {
     pub fn apply(&mut self, frame: &Frame, verifier: Option<WriteVerifier>) {
         change(&mut self.now.bytes, &frame.change);
         self.now.mark = self.now.mark.max(frame.mark);
+        if let Some(stamp) = frame.stamp {
+            self.now.name = stamp.mark;
+        }
         self.changes += 1;
         let number = self.changes;
         self.unsynced.push(Unsynced { number, change: frame.change.clone(), verifier });
+    }
+
+    fn change_uncounted(&mut self) {
+        self.changes += 1;
+        let (number, change) = (self.changes, FrameChange::Nothing);
+        self.unsynced.push(Unsynced { number, change, verifier: None });
     }
 
     pub fn sync(&self) -> Sync {
@@ -131,6 +198,9 @@ impl File {
     }
 
     pub fn synced(&mut self, sync: Sync) {
+        if sync.changes < self.begun {
+            return;
+        }
         self.unsynced.retain(|unsynced| unsynced.number > sync.changes);
         if sync.content.mark >= self.durable.mark {
             self.durable = sync.content;
@@ -140,6 +210,7 @@ impl File {
     /// Loses power; says what the lost WRITEs were answered with.
     fn power_cut(&mut self, chance: &Chance, kept_per_mille: u64) -> Vec<WriteVerifier> {
         let mut lost = Vec::new();
+        self.reopened();
         self.now.bytes = self.durable.bytes.clone();
         for unsynced in std::mem::take(&mut self.unsynced) {
             if chance.per_mille(kept_per_mille) {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use model::{Cookie, ObjectId};
 
 use crate::checks::tree::DIRECTORY;
-use crate::checks::{Invariant, Violation};
+use crate::checks::{Invariant, Violation, alike};
 use crate::clients::ClientEvent;
 use crate::config::Config;
 use crate::process::Input;
@@ -88,8 +88,21 @@ impl World {
         // Whoever stands still wakes up by then, and comes back.
         world.millis(4_500);
         world.look_at_everything();
+        world.wait_until_alike();
         let verdict = world.verdict();
         (world, verdict)
+    }
+
+    /// In the end all copies are good and hold the same.
+    fn wait_until_alike(&mut self) {
+        let end = self.now + 10_000_000;
+        loop {
+            match alike::check(self) {
+                Ok(()) => return,
+                Err(_) if self.now < end && self.history.violation.is_none() => self.millis(100),
+                Err(what) => return self.history.breaks(Invariant::Alike, what),
+            }
+        }
     }
 
     /// In the end everything can be read, by anybody.

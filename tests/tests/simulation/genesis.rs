@@ -1,7 +1,7 @@
 //! The fleet as every run finds it: founded, everybody a member and a voter, volumes with a few
 //! names and empty files. It comes as images, so that no time is spent on joining.
 
-use catalog::{Catalog, Command, Envelope, FleetCatalog, Image, Installing, LogEntry};
+use catalog::{Catalog, Command, Envelope, FleetCatalog, Image, Installing, LogEntry, Others};
 use model::{
     ApplianceId, Change, CreateHow, Identity, Index, Membership, ObjectId, Reign, RootDirectory,
     SetAttributes, Term, Timestamp, VolumeId,
@@ -26,7 +26,7 @@ pub fn disks(config: &Config) -> Vec<Disk> {
     }
     for volume in 1..=config.volumes {
         let (volume, members) = (VolumeId::new(volume), members(config, volume));
-        let image = volume_image(&members);
+        let image = volume_image(&members, config.replicas as usize);
         for member in members {
             let store = Shared::default();
             let mut installing = Installing::new(store.clone());
@@ -89,7 +89,7 @@ fn fleet_image(config: &Config) -> Vec<u8> {
     catalog.image()
 }
 
-fn volume_image(members: &[ApplianceId]) -> Vec<catalog::Record> {
+fn volume_image(members: &[ApplianceId], replicas: usize) -> Vec<catalog::Record> {
     let catalog = Catalog::open(Shared::default(), members).expect("it is empty");
     let (root, now) = (RootDirectory::default(), Timestamp::from_nanos(1));
     let ask = |change: Change| Command::Change(change.asked(Identity::root(), None, now));
@@ -102,7 +102,11 @@ fn volume_image(members: &[ApplianceId]) -> Vec<catalog::Record> {
     for file in 0..GENESIS_FILES {
         let (name, how) = (name(&format!("f{file}")), CreateHow::Guarded(set));
         let owner = members[file as usize % members.len()];
-        commands.push(ask(Change::Create { dir, name, how, owner }));
+        let asked = Change::Create { dir, name, how, owner }.asked(Identity::root(), None, now);
+        let others = members.iter().copied().filter(|member| *member != owner);
+        let replicas = others.take(replicas - 1).collect();
+        let others = Others { replicas, stale: Box::new([]) };
+        commands.push(Command::Create { asked, others });
     }
     for (at, command) in commands.into_iter().enumerate() {
         let data = Envelope { reign: Reign::default(), command }.encode();

@@ -62,6 +62,8 @@ pub struct History {
     pub violation: Option<Violation>,
     pub digest: u64,
     pub handed_over: u64,
+    /// Copies that were made whole.
+    pub copied: u64,
     pub images: u64,
     pub take_overs: u64,
 }

@@ -20,12 +20,16 @@ const VOLUME: VolumeId = VolumeId::new(1);
 const FILE: ObjectId = ObjectId::new(3);
 /// `f1`, which the second one owns.
 const OTHER: ObjectId = ObjectId::new(4);
-const KEY: Key = (VOLUME, FILE);
+pub const KEY: Key = (VOLUME, FILE);
+
+fn scene(mistake: Mistake) -> World {
+    scene_of(|seed| Config::scenario(seed, mistake))
+}
 
 /// A fleet of three that is up, led by the third one in all groups.
-fn scene(mistake: Mistake) -> World {
+pub fn scene_of(config: impl Fn(u64) -> Config) -> World {
     for seed in 1..200 {
-        let mut world = World::new(Config::scenario(seed, mistake));
+        let mut world = World::new(config(seed));
         world.calm = true;
         world.clients.iter_mut().for_each(|client| client.idle = true);
         world.millis(1_500);
@@ -39,7 +43,7 @@ fn scene(mistake: Mistake) -> World {
 
 impl World {
     /// A client calls one appliance; what it gets within a time, if anything.
-    fn call(&mut self, client: usize, at: usize, call: Call, millis: u64) -> Option<Outcome> {
+    pub fn call(&mut self, client: usize, at: usize, call: Call, millis: u64) -> Option<Outcome> {
         self.begin_call(client, at, call);
         let before = self.clients[client].answers.len();
         let end = self.now + millis * 1000;
@@ -49,7 +53,7 @@ impl World {
         self.clients[client].answers.get(before).cloned()
     }
 
-    fn begin_call(&mut self, client: usize, at: usize, call: Call) {
+    pub fn begin_call(&mut self, client: usize, at: usize, call: Call) {
         self.clients[client].home = Some(at);
         self.clients[client].op = None;
         self.client_event(client, ClientEvent::Hangup);
@@ -66,7 +70,7 @@ impl World {
         assert_eq!(owner, to, "it is handed over");
     }
 
-    fn isolate(&mut self, at: usize, millis: u64) {
+    pub fn isolate(&mut self, at: usize, millis: u64) {
         for other in (0..3).filter(|other| *other != at) {
             self.cut(at, other, millis * 1000);
             self.cut(other, at, millis * 1000);
@@ -74,19 +78,19 @@ impl World {
     }
 }
 
-fn write(how: How) -> Call {
+pub fn write(how: How) -> Call {
     Call::Write { object: FILE, cell: 0, cells: 1, value: 0, how }
 }
 
-const READ: Call = Call::Read { object: FILE };
-const COMMIT: Call = Call::Commit { object: FILE };
+pub const READ: Call = Call::Read { object: FILE };
+pub const COMMIT: Call = Call::Commit { object: FILE };
 
-fn good(world: &World) {
+pub fn good(world: &World) {
     world.verdict().unwrap_or_else(|what| panic!("{what}"));
 }
 
 /// The story is good as it is, and is found out with the mistake.
-fn only_with(mistake: Mistake, story: impl Fn(Mistake) -> World) {
+pub fn only_with(mistake: Mistake, story: impl Fn(Mistake) -> World) {
     good(&story(Mistake::Nothing));
     assert!(story(mistake).verdict().is_err(), "{mistake:?} is found out");
 }
@@ -434,12 +438,13 @@ fn a_follower_that_was_away_while_the_log_was_cut_gets_an_image() {
 fn a_hand_over_that_was_cut_off_is_refused_after_a_take_over() {
     let mut world = scene(Mistake::Nothing);
     world.hand_over(0, 2);
+    let is_hand_over = |c: &catalog::Command| matches!(c, catalog::Command::HandOver { .. });
     let kept: Rc<RefCell<Vec<Message>>> = Rc::default();
     let keeps = Rc::clone(&kept);
     // Of the next hand-over everything but the proposal arrives.
     world.tap = Some(Box::new(move |from, _, message| {
         let Message::Ask(_, Ask::Propose { group, data }) = message else { return false };
-        let held = from == 1 && *group != GroupId::FLEET && is_hand_over(data);
+        let held = from == 1 && *group != GroupId::FLEET && is_entry(data, is_hand_over);
         if held {
             keeps.borrow_mut().push(message.clone());
         }
@@ -462,13 +467,9 @@ fn a_hand_over_that_was_cut_off_is_refused_after_a_take_over() {
     good(&world);
 }
 
-fn is_hand_over(data: &[u8]) -> bool {
-    let entry = catalog::LogEntry {
-        index: model::Index::new(1),
-        term: model::Term::new(1),
-        data,
-        membership: None,
-    };
-    let command = catalog::Envelope::decode(&entry).unwrap().command;
-    matches!(command, catalog::Command::HandOver { .. })
+/// Whether an entry of a volume's group is of that kind.
+pub fn is_entry(data: &[u8], is: impl Fn(&catalog::Command) -> bool) -> bool {
+    let (index, term) = (model::Index::new(1), model::Term::new(1));
+    let entry = catalog::LogEntry { index, term, data, membership: None };
+    is(&catalog::Envelope::decode(&entry).unwrap().command)
 }

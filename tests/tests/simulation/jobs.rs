@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use consensus::{Event, Ticket};
-use model::{ApplianceId, Epoch, Index, Refusal, Reign, VolumeId};
+use model::{ApplianceId, Epoch, Index, Mark, Refusal, Reign, VolumeId, WriteVerifier};
 use ownership::{Claim, Motion, Standing, standing};
 
 use crate::config::Mistake;
 use crate::entering::{Entry, Fate};
 use crate::process::{Ctx, Out, Process, Waiter};
-use crate::words::{Ask, Call, Key, Message, Outcome, Reply, Request};
+use crate::words::{Ask, Call, How, Key, Message, Outcome, Reply, Request};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Origin {
@@ -53,8 +53,8 @@ pub enum Stage {
     },
     /// Marks a copy elsewhere stale first.
     Leaving(Entry),
-    /// Waits for its bytes to be durable, as they are under this epoch.
-    Syncing(u64, Epoch),
+    /// Waits for its bytes to be where they must be.
+    Securing(Securing),
     Changing(Entry),
     /// Waits until these know what was entered.
     Telling {
@@ -62,6 +62,21 @@ pub enum Stage {
         index: Index,
         outcome: Outcome,
     },
+}
+
+/// Where a call's bytes must be before it is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Securing {
+    /// The sync here, while it runs.
+    pub sync: Option<u64>,
+    /// Up to where every good copy must have all.
+    pub mark: Mark,
+    /// How durable.
+    pub how: How,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// Of before the bytes were written.
+    pub verifier: WriteVerifier,
 }
 
 /// How a job ends here.
@@ -149,7 +164,7 @@ impl Process {
                 let (ask, until, to) = (*ask, *until, *to);
                 self.poll_forwarded(ctx, job, ask, until, to)
             }
-            Stage::Leaving(_) | Stage::Syncing(..) | Stage::Changing(_) | Stage::Telling { .. } => {
+            Stage::Leaving(_) | Stage::Securing(_) | Stage::Changing(_) | Stage::Telling { .. } => {
                 self.poll_serving(ctx, job)
             }
         }
@@ -280,6 +295,11 @@ impl Process {
                 || ctx.mistake == Mistake::ActsWithoutLease && appliance == self.me
         };
         let mut record = record.clone();
+        if ctx.mistake == Mistake::ServesStaleCopies
+            && ownership::effective_owner(&record, is_up).is_none()
+        {
+            record.stale = Box::new([]);
+        }
         if ctx.mistake == Mistake::TakesCopiesForOwners
             && record.replicas.contains(&self.me)
             && !record.stale.contains(&self.me)

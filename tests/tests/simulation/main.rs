@@ -1,6 +1,7 @@
-//! The pure cores of a whole fleet in one thread: Raft groups, leases, catalogs, ownership and
-//! hand-over, with virtual time, a network that loses, delays, doubles and reorders, disks that
-//! lose what was not synced, pauses and clocks that run apart. One seed is one run.
+//! The pure cores of a whole fleet in one thread: Raft groups, leases, catalogs, ownership,
+//! hand-over and copies that follow, with virtual time, a network that loses, delays, doubles and
+//! reorders, disks that lose what was not synced, pauses and clocks that run apart. One seed is one
+//! run.
 //!
 //! Invariant: same seed, same run. Faults are drawn so that a fleet could survive them, so whatever
 //! a checker finds is a bug; it prints the line that repeats it. Absent on purpose: sockets, files,
@@ -13,9 +14,11 @@ mod chance;
 mod checks;
 mod clients;
 mod config;
+mod copies;
 mod disk;
 mod entering;
 mod faults;
+mod following;
 mod genesis;
 mod history;
 mod incidents;

@@ -52,6 +52,7 @@ impl Process {
             }
             Ask::Answers { key, answers } => self.take_answers(from.0, key, answers),
             Ask::Image { group } => self.image_of(group),
+            Ask::Copy { key, under, what } => return self.follow(from, key, under, what),
         };
         ctx.out.push(Out::Send { to: from.0, message: Message::Reply(from.1, reply) });
     }

@@ -18,12 +18,13 @@ use ownership::{Fleet, FleetCommand, Here};
 use crate::chance::Chance;
 use crate::checks::Invariant;
 use crate::config::Mistake;
-use crate::disk::{Disk, Shared, Sync};
+use crate::disk::{Disk, File, Shared, Sync};
 use crate::entering::{Entry, Fate};
+use crate::following::{Fan, Followed};
 use crate::history::History;
 use crate::jobs::Job;
 use crate::receiving::Receiving;
-use crate::transfers::Transfer;
+use crate::transfers::{Purpose, Transfer};
 use crate::words::{Key, Message, Outcome, Reply};
 
 /// What happens to a process.
@@ -94,6 +95,8 @@ pub struct Ctx<'a> {
     pub chance: &'a Chance,
     pub mistake: Mistake,
     pub drops_copies: bool,
+    /// Copies that each file shall have.
+    pub replicas: usize,
     pub history: &'a mut History,
     pub out: Vec<Out>,
 }
@@ -145,6 +148,8 @@ pub struct Process {
     pub conns: BTreeSet<u64>,
     pub transfers: BTreeMap<Key, Transfer>,
     pub receivings: BTreeMap<Key, Receiving>,
+    pub fans: BTreeMap<Key, Fan>,
+    pub followed: Vec<Followed>,
     /// Files whose hand-over is closing: nothing of them is answered.
     pub gates: BTreeSet<Key>,
     pub tickets: BTreeMap<Ticket, Waiter>,
@@ -200,6 +205,8 @@ impl Process {
             conns: BTreeSet::new(),
             transfers: BTreeMap::new(),
             receivings: BTreeMap::new(),
+            fans: BTreeMap::new(),
+            followed: Vec::new(),
             gates: BTreeSet::new(),
             tickets: BTreeMap::new(),
             fates: BTreeMap::new(),
@@ -215,6 +222,7 @@ impl Process {
             next: number << 32,
             ticks: 0,
         };
+        process.disk.files.values_mut().for_each(File::reopened);
         process.open_groups();
         process
     }
@@ -257,7 +265,7 @@ impl Process {
             Input::Peer { from, message } => self.hear(ctx, from, message),
             Input::Client { conn, request } => self.called(conn, request),
             Input::Hangup { conn } => drop(self.conns.remove(&conn)),
-            Input::Move { key, to } => self.begin_transfer(ctx, key, to),
+            Input::Move { key, to } => self.begin_transfer(ctx, key, to, Purpose::HandOver),
             Input::Members { volume, voters } => {
                 let ticket = self.ticket(Waiter::Here);
                 let (group, learners) = (volume.into(), vec![]);
@@ -305,6 +313,8 @@ impl Process {
             self.poll_jobs(ctx);
             self.poll_transfers(ctx);
             self.poll_receivings(ctx);
+            self.poll_followed(ctx);
+            self.poll_fans(ctx);
             if self.events.is_empty() && !self.again && !self.groups.has_work() {
                 return;
             }

@@ -7,7 +7,6 @@ use replicator::Message as Word;
 use replicator::cores::{ReceiveCore, ReceiveEffect, ReceiveEvent};
 
 use crate::config::Mistake;
-use crate::disk::File;
 use crate::process::{Ctx, Out, Process};
 use crate::words::{Key, Message, Piece};
 
@@ -137,7 +136,7 @@ impl Process {
                 };
                 match effect {
                     ReceiveEffect::Begin(_, base) => {
-                        self.disk.files.insert(key, File::begin(&base));
+                        self.disk.files.entry(key).or_default().begin(&base);
                         receiving.begun = true;
                         events.push_back(ReceiveEvent::Begun);
                     }
@@ -155,8 +154,7 @@ impl Process {
                     }
                     ReceiveEffect::Finish(base, durable) => {
                         let file = self.disk.files.entry(key).or_default();
-                        file.now.bytes.resize(base.size as usize, 0);
-                        file.now.mark = base.mark;
+                        file.received(&base);
                         if file.durable() < durable {
                             receiving.work = Some((self.sync(ctx, key), Work::Finish));
                         } else {

@@ -6,17 +6,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use catalog::{Command, Preview};
+use catalog::{Command, Others, Preview};
 use extents::{Frame, FrameChange};
 use model::{
     ApplianceId, Change, Epoch, Identity, Index, Mark, Name, ObjectId, ObjectRecord, Refusal,
-    Reign, VolumeId, WriteVerifier,
+    Reign, RequestKey, Stamp, VolumeId, WriteVerifier,
 };
 use ownership::{Standing, write_verifier};
+use replicator::FanOutEvent;
 
 use crate::config::Mistake;
 use crate::entering::{Entry, Fate};
-use crate::jobs::{Ending, Job, Next, Stage};
+use crate::following::Joined;
+use crate::jobs::{Ending, Job, Next, Securing, Stage};
 use crate::process::{Ctx, Out, Process, Timer};
 use crate::words::{Ask, CELL_BYTES, Call, Entered, How, Key, Outcome, Reply};
 
@@ -43,41 +45,42 @@ impl Process {
                     return Next::End(Ending::Outcome(Outcome::Committed { verifier }));
                 }
                 if ctx.mistake != Mistake::CommitsForOldCopies
-                    && let Some(entry) = self.leaves_behind(key, record)
+                    && let Some(next) = self.wait_for_copies(ctx, job, record, reign)
                 {
-                    job.stage = Stage::Leaving(entry);
-                    return Next::Again;
+                    return next;
                 }
-                job.stage = Stage::Syncing(self.sync(ctx, key), record.epoch);
-                Next::Wait
+                let mark = self.disk.files.entry(key).or_default().name();
+                self.secure(ctx, job, record.epoch, (mark, How::FileSync), verifier)
             }
             Call::Write { cell, cells, value, how, .. } => {
                 let local = self.volumes.get_mut(&key.0).expect("it is open");
                 if let Some((_, outcome)) = local.answered.get(&job.request.key) {
-                    let outcome = outcome.clone();
-                    return Next::End(Ending::Outcome(outcome));
+                    return match outcome.clone() {
+                        Outcome::Wrote { how: done, verifier } => {
+                            let owed = if done < how { How::FileSync } else { How::Unstable };
+                            self.secure_answered(ctx, job, (record, reign), owed, verifier)
+                        }
+                        outcome => Next::End(Ending::Outcome(outcome)),
+                    };
                 }
+                if let Some(next) = self.wait_for_copies(ctx, job, record, reign) {
+                    return next;
+                }
+                let local = self.volumes.get_mut(&key.0).expect("it is open");
                 if !job.runs && !local.running.insert(job.request.key) {
                     return self.park(job);
                 }
                 (job.runs, job.passed) = (true, true);
-                if ctx.mistake != Mistake::LeavesCopiesGood
-                    && let Some(entry) = self.leaves_behind(key, record)
-                {
-                    job.stage = Stage::Leaving(entry);
-                    return Next::Again;
-                }
                 let bytes: Vec<u8> =
                     std::iter::repeat_n(value.to_le_bytes(), cells).flatten().collect();
                 let offset = (cell * CELL_BYTES) as u64;
                 let change = FrameChange::Write { offset, bytes: Bytes::from(bytes) };
-                self.change_file(key, reign, change, Some(verifier));
+                let by = (job.request.key, verifier);
+                let frame = self.change_file(key, reign, change, Some(by));
+                let mark = frame.mark;
+                self.step_fan(ctx, key, |core, now| core.step(now, FanOutEvent::Frame(frame)));
                 ctx.history.executed(job.request.key, self.fleet_now.view());
-                if how == How::FileSync {
-                    job.stage = Stage::Syncing(self.sync(ctx, key), record.epoch);
-                    return Next::Wait;
-                }
-                self.wrote(ctx, job, reign, verifier)
+                self.secure(ctx, job, record.epoch, (mark, how), verifier)
             }
             Call::LookUp { .. } | Call::List { .. } | Call::Change(_) => {
                 unreachable!("names are no file's")
@@ -85,12 +88,60 @@ impl Process {
         }
     }
 
-    /// The entry by which a good copy elsewhere ceases to be one, if there is any.
-    fn leaves_behind(&self, key: Key, record: &ObjectRecord) -> Option<Entry> {
-        let good = |a: &&ApplianceId| **a != self.me && !record.stale.contains(a);
-        let appliance = record.replicas.iter().find(good).copied()?;
-        let stale = Command::MarkStale { object: key.1, appliance };
-        Some(Entry::volume(key.0, self.deciding(record.epoch), stale))
+    /// Whether something about the file's copies comes first.
+    fn wait_for_copies(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        job: &mut Job,
+        record: &ObjectRecord,
+        reign: Reign,
+    ) -> Option<Next> {
+        let key = job.key().expect("it is about a file");
+        match self.join(ctx, key, record, reign) {
+            Joined::Ready => None,
+            Joined::NotYet => Some(self.park(job)),
+            Joined::Leave(entry) => {
+                job.stage = Stage::Leaving(entry);
+                Some(Next::Again)
+            }
+        }
+    }
+
+    /// Waits until a change is where it must be: here, and at every good copy.
+    fn secure(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        job: &mut Job,
+        epoch: Epoch,
+        (mark, how): (Mark, How),
+        verifier: WriteVerifier,
+    ) -> Next {
+        let key = job.key().expect("it is about a file");
+        let sync = (how == How::FileSync).then(|| {
+            self.step_fan(ctx, key, |core, now| core.step(now, FanOutEvent::Secure(mark)));
+            self.sync(ctx, key)
+        });
+        job.stage = Stage::Securing(Securing { sync, mark, how, epoch, verifier });
+        Next::Again
+    }
+
+    /// A WRITE that was carried out before: by an earlier owner, who may not have told all copies,
+    /// nor made it durable.
+    fn secure_answered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        job: &mut Job,
+        (record, reign): (&ObjectRecord, Reign),
+        owed: How,
+        verifier: WriteVerifier,
+    ) -> Next {
+        if let Some(next) = self.wait_for_copies(ctx, job, record, reign) {
+            return next;
+        }
+        let key = job.key().expect("it is about a file");
+        let mark = self.disk.files.entry(key).or_default().name();
+        job.passed = true;
+        self.secure(ctx, job, record.epoch, (mark, owed), verifier)
     }
 
     /// The view under which something about a file is decided now.
@@ -104,16 +155,18 @@ impl Process {
         key: Key,
         reign: Reign,
         change: FrameChange,
-        verifier: Option<WriteVerifier>,
-    ) -> Mark {
+        by: Option<(RequestKey, WriteVerifier)>,
+    ) -> Frame {
         let file = self.disk.files.entry(key).or_default();
         let mark = file.now.mark.next_under(reign);
-        let frame = Frame { mark, stamp: None, change };
-        file.apply(&frame, verifier);
+        let stamp = Some(Stamp { mark, ..Stamp::default() });
+        let (request, verifier) = by.unzip();
+        let frame = Frame { mark, stamp, key: request, change };
+        file.change(&frame, verifier);
         if let Some(transfer) = self.transfers.get_mut(&key) {
-            transfer.feed.push_back(frame);
+            transfer.feed.push_back(frame.clone());
         }
-        mark
+        frame
     }
 
     fn wrote(
@@ -177,12 +230,12 @@ impl Process {
                     Next::Again
                 }
             },
-            Stage::Syncing(number, epoch) => {
-                if !self.synced.remove(number) {
-                    return Next::Wait;
+            Stage::Securing(securing) => {
+                if securing.sync.is_some_and(|number| self.synced.remove(&number)) {
+                    securing.sync = None;
                 }
-                let epoch = *epoch;
-                self.after_sync(ctx, job, epoch)
+                let securing = *securing;
+                self.poll_securing(ctx, job, securing)
             }
             Stage::Changing(entry) => match self.poll_entry(ctx, entry) {
                 None => Next::Wait,
@@ -200,9 +253,15 @@ impl Process {
         }
     }
 
-    /// The bytes are durable; asked again whether they are ours to answer for.
-    fn after_sync(&mut self, ctx: &mut Ctx<'_>, job: &mut Job, epoch: Epoch) -> Next {
+    /// Once the bytes are where they must be, asks again whether they are ours to answer for.
+    fn poll_securing(&mut self, ctx: &mut Ctx<'_>, job: &mut Job, securing: Securing) -> Next {
         let key = job.key().expect("it is about a file");
+        let Securing { sync, mark, how, epoch, verifier } = securing;
+        // Only who owns the file knows who has it; whoever owns it then answers.
+        let owns = self.is_owner(key);
+        if owns && (sync.is_some() || !self.all_have(ctx, key, mark, how == How::FileSync)) {
+            return Next::Wait;
+        }
         if ctx.mistake == Mistake::CommitsWhatHasLeft && !job.passed {
             let verifier = self.verifier(key.0);
             return Next::End(Ending::Outcome(Outcome::Committed { verifier }));
@@ -219,17 +278,18 @@ impl Process {
             _ => None,
         };
         let Some(reign) = reign else {
-            if let Call::Write { how, .. } = job.request.call {
-                let outcome = Outcome::Wrote { how, verifier: self.verifier(key.0) };
+            if let Call::Write { .. } = job.request.call {
+                // Done, though not as durable as it was to be.
+                let outcome = Outcome::Wrote { how: How::Unstable, verifier };
                 let local = self.volumes.get_mut(&key.0).expect("it is open");
-                local.answered.insert(job.request.key, (key.1, outcome));
+                local.answered.entry(job.request.key).or_insert((key.1, outcome));
             }
             return self.park(job);
         };
-        let verifier = self.verifier(key.0);
         match job.request.call {
             Call::Write { .. } => self.wrote(ctx, job, reign, verifier),
             _ => {
+                let verifier = self.verifier(key.0);
                 self.acknowledge(ctx, key, reign);
                 Next::End(Ending::Outcome(Outcome::Committed { verifier }))
             }
@@ -296,6 +356,10 @@ impl Process {
             return self.park(job);
         }
         job.runs = true;
+        let owner = match &change {
+            Change::Create { owner, .. } => Some(*owner),
+            _ => None,
+        };
         let asked = change.asked(Identity::root(), key, wall);
         if ctx.mistake == Mistake::RefusesFromALook {
             let preview = local.catalog.preview(&asked).expect("memory does not fail");
@@ -305,8 +369,25 @@ impl Process {
         }
         let view = self.fleet_now.view();
         let reign = Reign { view, ..Reign::default() };
-        job.stage = Stage::Changing(Entry::volume(volume, reign, Command::Change(asked)));
+        let command = match owner {
+            Some(owner) => {
+                let others = self.others(ctx, volume, owner);
+                Command::Create { asked, others }
+            }
+            None => Command::Change(asked),
+        };
+        job.stage = Stage::Changing(Entry::volume(volume, reign, command));
         Next::Again
+    }
+
+    /// Who else gets a copy of a new file: whoever is up, as far as there are enough.
+    fn others(&self, ctx: &Ctx<'_>, volume: VolumeId, owner: ApplianceId) -> Others {
+        let members = self.fleet_now.volume_members(volume).iter().copied();
+        let mut replicas: Vec<ApplianceId> = members.filter(|member| *member != owner).collect();
+        replicas.sort_by_key(|member| !self.fleet_now.is_up(*member));
+        replicas.truncate(self.wanted(ctx, volume) - 1);
+        let stale = replicas.iter().copied().filter(|a| !self.fleet_now.is_up(*a)).collect();
+        Others { replicas: replicas.into(), stale }
     }
 
     /// A change of names is applied: those who own what it touched must know before it is answered.

@@ -1,11 +1,12 @@
 //! What goes on beside calls: Reigns being entered, old copies given up, backing files removed.
 
 use catalog::Command;
-use model::{ApplianceId, ObjectId, RequestKey, VolumeId};
-use ownership::{Claim, Standing};
+use model::{ApplianceId, ObjectId, ObjectRecord, RequestKey, VolumeId};
+use ownership::{Claim, Standing, effective_owner};
 
 use crate::entering::{Entry, Fate};
 use crate::process::{Ctx, Process};
+use crate::transfers::Purpose;
 use crate::words::{Entered, Key, Outcome, Reply};
 
 impl Process {
@@ -45,9 +46,7 @@ impl Process {
         let volumes: Vec<VolumeId> = self.volumes.keys().copied().collect();
         for volume in volumes {
             self.remove_files(volume);
-            if ctx.drops_copies && ctx.chance.per_mille(200) {
-                self.drop_old_copies(ctx, volume);
-            }
+            self.see_to_copies(ctx, volume);
         }
     }
 
@@ -67,28 +66,61 @@ impl Process {
         self.volumes.get_mut(&volume).expect("it is open").removing = Some(entry);
     }
 
-    /// Gives up the copies of a file owned here that are not being made.
-    fn drop_old_copies(&mut self, ctx: &mut Ctx<'_>, volume: VolumeId) {
+    /// Has as many copies of the files owned here as there shall be, all of them alike.
+    fn see_to_copies(&mut self, ctx: &mut Ctx<'_>, volume: VolumeId) {
         let local = &self.volumes[&volume];
-        if local.dropping.is_some() {
-            return;
-        }
         let copies = local.catalog.copies_of(self.me, ObjectId::ROOT, 64).expect("memory");
         for (object, record) in copies.found {
             let key = (volume, object);
-            let owns = matches!(
-                self.standing_of(ctx, volume, &record, Claim::Client),
-                Standing::Execute { .. }
-            );
-            let old = record.replicas.iter().copied().find(|a| *a != self.me && *a != record.owner);
-            let Some(appliance) = old.filter(|_| owns && record.owner == self.me) else { continue };
-            if self.transfers.contains_key(&key) {
-                continue;
+            let reign = match self.standing_of(ctx, volume, &record, Claim::Client) {
+                Standing::Execute { reign } => reign,
+                Standing::EnterReignFirst => {
+                    self.reign_in(volume);
+                    continue;
+                }
+                _ => continue,
+            };
+            // Copies that differ are found here, though nobody changes the file.
+            self.join(ctx, key, &record, reign);
+            if !self.transfers.contains_key(&key) {
+                self.see_to_file(ctx, key, &record);
             }
-            let command = Command::DropReplica { object, appliance };
-            let entry = Entry::volume(volume, self.deciding(record.epoch), command);
-            self.volumes.get_mut(&volume).expect("it is open").dropping = Some(entry);
-            return;
+        }
+    }
+
+    fn see_to_file(&mut self, ctx: &mut Ctx<'_>, key: Key, record: &ObjectRecord) {
+        let members = self.fleet_now.volume_members(key.0).to_vec();
+        let reachable = |a: &ApplianceId| self.fleet_now.is_up(*a) && members.contains(a);
+        let stale = record.stale.iter().copied().find(reachable);
+        let new = members.iter().copied().find(|a| reachable(a) && !record.replicas.contains(a));
+        let wanted = self.wanted(ctx, key.0);
+        let alive = record.replicas.iter().filter(|a| reachable(a)).count();
+        let surplus = record.replicas.len().saturating_sub(wanted);
+        let may_go = |a: &&ApplianceId| **a != self.me && **a != record.owner;
+        let not_good = record.stale.iter().find(may_go);
+        let last = record.replicas.iter().rev().find(may_go);
+        let gives_up = match not_good.or(last).copied() {
+            Some(appliance) => Some(Command::DropReplica { object: key.1, appliance }),
+            // Its owner is none any more: so it is whoever stands in for that.
+            None if record.owner != self.me && record.stale.contains(&record.owner) => {
+                Some(Command::Promote { object: key.1, to: self.me })
+            }
+            None => None,
+        };
+        if surplus > 0 && ctx.drops_copies {
+            let rests = self.volumes[&key.0].dropping.is_some() || ctx.chance.per_mille(800);
+            if let Some(command) = gives_up.filter(|_| !rests) {
+                let entry = Entry::volume(key.0, self.deciding(record.epoch), command);
+                self.volumes.get_mut(&key.0).expect("it is open").dropping = Some(entry);
+            }
+        } else if ctx.replicas == 1 {
+            // What was left behind by a hand-over is not made whole again.
+        } else if let Some(to) = stale {
+            self.begin_transfer(ctx, key, to, Purpose::Copy);
+        } else if alive < wanted
+            && let Some(to) = new
+        {
+            self.begin_transfer(ctx, key, to, Purpose::Copy);
         }
     }
 
@@ -99,7 +131,8 @@ impl Process {
         key: Key,
         answers: Vec<(RequestKey, Outcome)>,
     ) -> Reply {
-        let owner = self.record(key).map(|record| record.owner);
+        let is_up = |appliance| self.fleet_now.is_up(appliance);
+        let owner = self.record(key).and_then(|record| effective_owner(&record, is_up));
         let is_owner =
             owner == Some(from) || self.receivings.get(&key).is_some_and(|r| r.from == from);
         let Some(local) = self.volumes.get_mut(&key.0).filter(|_| is_owner) else {

@@ -8,9 +8,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use catalog::Command;
-use extents::{Backlog, Copied, Frame, FrameChange};
+use extents::{Backlog, Copied, Frame};
 use model::{ApplianceId, EXTENT_BYTES, Epoch, Refusal, RequestKey, Span};
 use ownership::{Claim, Standing};
 use replicator::cores::{Look, SendCore, SendEffect, SendEvent};
@@ -18,12 +17,24 @@ use replicator::{HasData, SendSettings, TransferId};
 
 use crate::config::Mistake;
 use crate::entering::{Entry, Fate};
+use crate::following::{Joined, whole};
 use crate::process::{Ctx, Out, Process};
 use crate::words::{Ask, Entered, Key, Message, Piece, Reply};
 
-/// One hand-over.
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    HandOver,
+    /// Makes a copy whole.
+    Copy,
+    /// No stream: the target's copy counts already.
+    Promote,
+}
+
+/// One hand-over, or one copy that is made whole.
 pub struct Transfer {
     pub to: ApplianceId,
+    purpose: Purpose,
     epoch: Epoch,
     stage: Stage,
     /// Changes that the stream has not taken yet.
@@ -37,10 +48,16 @@ pub struct Transfer {
     /// Nothing has come for so long.
     quiet_until: Duration,
     breaks: u32,
+    /// The gate was closed for this.
+    holds_gate: bool,
 }
 
 enum Stage {
     Listing(Entry),
+    /// The target's copy follows: it has everything in a moment.
+    Flushing {
+        until: Duration,
+    },
     Streaming,
     /// The gate is closed; whoever passed is still at it.
     Closing,
@@ -59,17 +76,40 @@ enum Stage {
 
 impl Process {
     /// Begins to move a file, if it is owned here.
-    pub fn begin_transfer(&mut self, ctx: &Ctx<'_>, key: Key, to: ApplianceId) {
-        let Some(record) = self.record(key).filter(|_| self.owns(ctx, key)) else { return };
+    pub fn begin_transfer(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        to: ApplianceId,
+        purpose: Purpose,
+    ) {
+        let Some(record) = self.record(key) else { return };
+        let standing = self.standing_of(ctx, key.0, &record, Claim::Client);
+        let Standing::Execute { reign } = standing else { return };
         let member = self.fleet_now.volume_members(key.0).contains(&to);
-        if to == self.me || to == record.owner || !member || self.transfers.contains_key(&key) {
+        let comes_back = to == record.owner && purpose == Purpose::HandOver;
+        if to == self.me || comes_back || !member || self.transfers.contains_key(&key) {
             return;
         }
-        let command = self.next_listing(key, &record, to);
+        let counts = record.replicas.contains(&to) && !record.stale.contains(&to);
+        let purpose = if counts && ctx.replicas > 1 { Purpose::Promote } else { purpose };
+        let stage = match purpose {
+            Purpose::Promote => {
+                if let Joined::Leave(_) = self.join(ctx, key, &record, reign) {
+                    return;
+                }
+                Stage::Flushing { until: self.now + FINISH_WAIT }
+            }
+            Purpose::HandOver | Purpose::Copy => {
+                let command = self.next_listing(key, &record, to);
+                Stage::Listing(Entry::volume(key.0, self.deciding(record.epoch), command))
+            }
+        };
         let transfer = Transfer {
             to,
+            purpose,
             epoch: record.epoch,
-            stage: Stage::Listing(Entry::volume(key.0, self.deciding(record.epoch), command)),
+            stage,
             feed: VecDeque::new(),
             to_copy: 0,
             core: None,
@@ -78,6 +118,7 @@ impl Process {
             telling: None,
             quiet_until: Duration::ZERO,
             breaks: 0,
+            holds_gate: false,
         };
         self.transfers.insert(key, transfer);
     }
@@ -103,7 +144,9 @@ impl Process {
             let Some(mut transfer) = self.transfers.remove(&key) else { continue };
             self.poll_transfer(ctx, key, &mut transfer);
             if let Stage::Over = transfer.stage {
-                self.again |= self.gates.remove(&key);
+                if transfer.holds_gate {
+                    self.again |= self.gates.remove(&key);
+                }
             } else {
                 self.transfers.insert(key, transfer);
             }
@@ -117,13 +160,19 @@ impl Process {
                 Some(Fate::Applied(Entered::Volume(Ok(_)), _)) => self.listed(ctx, key, transfer),
                 Some(_) => transfer.stage = Stage::Over,
             },
+            Stage::Flushing { until } => {
+                let until = *until;
+                self.flush(ctx, key, transfer, until);
+            }
             Stage::Streaming => {
                 self.stream_goes_on(ctx, key, transfer);
                 let look = self.look(key, transfer);
                 let close = transfer.core.as_ref().is_some_and(|core| core.is_close(look));
                 let told = close && self.tell_ahead(ctx, key, transfer);
-                if told && matches!(transfer.stage, Stage::Streaming) {
+                let streaming = matches!(transfer.stage, Stage::Streaming);
+                if told && streaming && !self.gates.contains(&key) {
                     self.gates.insert(key);
+                    transfer.holds_gate = true;
                     transfer.stage = Stage::Closing;
                     self.again = true;
                 }
@@ -160,7 +209,10 @@ impl Process {
                     transfer.stage = Stage::Keeping(self.keep_entry(key, transfer.epoch));
                 }
                 Some(Fate::Applied(Entered::Volume(Ok(_)), _)) => {
-                    ctx.history.handed_over += 1;
+                    match transfer.purpose {
+                        Purpose::HandOver | Purpose::Promote => ctx.history.handed_over += 1,
+                        Purpose::Copy => ctx.history.copied += 1,
+                    }
                     transfer.stage = Stage::Over;
                 }
                 // Applied and refused: who owns the file is asked anew.
@@ -173,6 +225,25 @@ impl Process {
                 Some(_) => transfer.stage = Stage::Keeping(self.keep_entry(key, transfer.epoch)),
             },
             Stage::Over => {}
+        }
+    }
+
+    /// Waits with a closed gate until the target has every change.
+    fn flush(&mut self, ctx: &mut Ctx<'_>, key: Key, transfer: &mut Transfer, until: Duration) {
+        let same = self.record(key).is_some_and(|record| record.epoch == transfer.epoch);
+        if self.now > until || !same || !self.owns(ctx, key) {
+            transfer.stage = Stage::Over;
+            return;
+        }
+        let Some(fan) = self.fans.get(&key).filter(|fan| fan.is_ready()) else { return };
+        let tip = fan.core.tip();
+        if !self.gates.contains(&key) {
+            self.gates.insert(key);
+            transfer.holds_gate = true;
+        }
+        let passed = self.jobs.values().any(|job| job.passed && job.key() == Some(key));
+        if transfer.holds_gate && !passed && self.all_have(ctx, key, tip, false) {
+            self.send_answers(ctx, key, transfer);
         }
     }
 
@@ -192,10 +263,13 @@ impl Process {
             self.again = true;
             return;
         }
-        if !self.owns(ctx, key) {
+        let Standing::Execute { reign } = self.standing_of(ctx, key.0, &record, Claim::Client)
+        else {
             transfer.stage = Stage::Over;
             return;
-        }
+        };
+        // The target's copy gets the name of this one.
+        self.tip(key, reign);
         self.attach(key, transfer);
         let base = self.disk.files.entry(key).or_default().base();
         let id = TransferId::new(transfer.epoch, self.number());
@@ -282,13 +356,11 @@ impl Process {
         let file = self.disk.files.entry(key).or_default();
         transfer.to_copy = 0;
         file.now.mark = file.now.mark.next_under(reign);
-        let len = file.now.bytes.len() as u64;
+        let data_bytes = file.now.bytes.len() as u64;
+        let change = whole(&file.now.bytes);
+        transfer.feed.push_back(Frame { mark: file.now.mark, stamp: None, key: None, change });
         let span = Span::new(0, EXTENT_BYTES).expect("it is short");
-        let runs = vec![Span::new(0, len).expect("it is short")];
-        let bytes = Bytes::from(file.now.bytes.clone());
-        let change = FrameChange::Copy { span, runs, bytes };
-        transfer.feed.push_back(Frame { mark: file.now.mark, stamp: None, change });
-        SendEvent::Copied(Ok(Some(Copied { span, data_bytes: len })))
+        SendEvent::Copied(Ok(Some(Copied { span, data_bytes })))
     }
 
     /// Frames leave while there is room; faults and silence end it.
@@ -383,7 +455,12 @@ impl Process {
             transfer.stage = Stage::Over;
             return;
         }
-        let command = Command::HandOver { object: key.1, to: transfer.to };
+        let (object, to) = (key.1, transfer.to);
+        let command = match transfer.purpose {
+            Purpose::HandOver => Command::HandOver { object, to },
+            Purpose::Promote => Command::Promote { object, to },
+            Purpose::Copy => Command::Synced { object, appliance: to },
+        };
         transfer.stage =
             Stage::Proposed(Entry::volume(key.0, self.deciding(transfer.epoch), command));
         self.again = true;

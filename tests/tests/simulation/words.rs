@@ -11,6 +11,8 @@ use model::{
 use ownership::lease::{Beat, BeatAnswer};
 use ownership::{FleetAnswer, FleetRefusal};
 
+use crate::following::{SentUnder, ToCopy};
+
 /// One file of the fleet.
 pub type Key = (VolumeId, ObjectId);
 
@@ -18,7 +20,7 @@ pub type Key = (VolumeId, ObjectId);
 pub const CELLS: usize = 4;
 pub const CELL_BYTES: usize = 4;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
     Unstable,
     FileSync,
@@ -87,11 +89,33 @@ pub enum Entered {
 
 #[derive(Clone, Debug)]
 pub enum Ask {
-    Forward { request: Request, view: View, epoch: Option<Epoch>, index: Index },
-    Propose { group: GroupId, data: Vec<u8> },
-    AppliedUpTo { volume: VolumeId, index: Index },
-    Answers { key: Key, answers: Vec<(RequestKey, Outcome)> },
-    Image { group: GroupId },
+    Forward {
+        request: Request,
+        view: View,
+        epoch: Option<Epoch>,
+        index: Index,
+    },
+    Propose {
+        group: GroupId,
+        data: Vec<u8>,
+    },
+    AppliedUpTo {
+        volume: VolumeId,
+        index: Index,
+    },
+    Answers {
+        key: Key,
+        answers: Vec<(RequestKey, Outcome)>,
+    },
+    Image {
+        group: GroupId,
+    },
+    /// From a file's owner to another copy.
+    Copy {
+        key: Key,
+        under: SentUnder,
+        what: ToCopy,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -109,6 +133,7 @@ pub enum Reply {
     Done,
     FleetImage(Vec<u8>),
     VolumeImage(Vec<Record>),
+    Copied(replicator::Told),
     No,
 }
 

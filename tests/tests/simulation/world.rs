@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ApplianceId, VolumeId};
+use model::{ApplianceId, ObjectRecord, VolumeId};
 
 use crate::chance::Chance;
 use crate::checks::{self, Violation};
 use crate::clients::{Client, ClientEvent};
 use crate::config::{Config, Mistake};
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use crate::genesis;
 use crate::history::{History, Loss};
 use crate::process::{Ctx, Input, Out, Process};
@@ -190,6 +190,7 @@ impl World {
             chance: &self.chance,
             mistake: self.config.mistake,
             drops_copies: self.config.drops_copies,
+            replicas: self.config.replicas as usize,
             history: &mut self.history,
             out: Vec::new(),
         };
@@ -331,7 +332,10 @@ impl World {
         let Some(disk) = machine.disk.take() else { return };
         machine.runs += 1;
         let number = machine.id.get() << 20 | machine.runs;
-        let process = Process::start(machine.id, disk, number, clean, &self.chance);
+        let mut process = Process::start(machine.id, disk, number, clean, &self.chance);
+        if self.config.mistake == Mistake::TrustsRecords {
+            process.disk.files.values_mut().for_each(File::trust);
+        }
         machine.process = Some(process);
         let run = machine.runs;
         self.post(0, Event::Process { to: at, run, input: Input::Tick });
@@ -366,12 +370,23 @@ impl World {
     /// what a copy loses that the file has left is lost to nobody.
     fn acts_for(&self, at: usize, key: Key) -> bool {
         let Some(process) = &self.machines[at].process else { return false };
+        let record = self.newest_record(key);
+        let acts = record.and_then(|record| ownership::effective_owner(&record, |_| true));
+        acts == Some(self.machines[at].id) && !process.hands_over(key)
+    }
+
+    /// A file's record, as whoever has applied most knows it.
+    pub fn newest_record(&self, key: Key) -> Option<ObjectRecord> {
         let up = self.machines.iter().filter_map(|machine| machine.process.as_ref());
         let holders = up.filter(|process| process.volumes.contains_key(&key.0));
         let newest = holders.max_by_key(|process| process.applied_index(key.0.into()));
-        let record = newest.and_then(|process| process.record(key));
-        let acts = record.and_then(|record| ownership::effective_owner(&record, |_| true));
-        acts == Some(self.machines[at].id) && !process.hands_over(key)
+        newest.and_then(|process| process.record(key))
+    }
+
+    /// How many copies a volume's files shall have.
+    pub fn wanted(&self, volume: VolumeId) -> usize {
+        let members = genesis::members(&self.config, volume.get()).len();
+        members.min(self.config.replicas as usize)
     }
 
     pub fn pause(&mut self, at: usize, micros: u64) {

@@ -7,6 +7,8 @@ use model::{
 };
 
 use super::{Asker, At, OpenDir, Stop, touch};
+use crate::command::Others;
+use crate::owners::{COPIES_MAX, note_degraded};
 use crate::store::Store;
 use crate::txn::Txn;
 
@@ -16,7 +18,7 @@ pub fn file<S: Store>(
     asker: Asker<'_>,
     at: At<'_>,
     how: &CreateHow,
-    owner: ApplianceId,
+    record: ObjectRecord,
 ) -> Result<Changed, Stop> {
     let dir = OpenDir::open(txn, asker, at.dir)?;
     if let Some(found) = txn.name(at.dir, at.name)? {
@@ -27,9 +29,25 @@ pub fn file<S: Store>(
         CreateHow::Unchecked(set) | CreateHow::Guarded(set) => (*set, None),
         CreateHow::Exclusive(verifier) => (SetAttributes::default(), Some(*verifier)),
     };
-    let record = ObjectRecord::owned_by(owner);
-    let kind = InodeKind::File { record, has_data: false, exclusive };
-    make(txn, asker, dir, at, New { kind, set: &set, default_mode: 0o600 })
+    let kind = InodeKind::File { record: record.clone(), has_data: false, exclusive };
+    let made = make(txn, asker, dir, at, New { kind, set: &set, default_mode: 0o600 })?;
+    note_degraded(txn, made.object, &record);
+    Ok(made)
+}
+
+/// Who has copies of a new file.
+///
+/// # Errors
+/// INVAL if somebody is named twice, or there are too many.
+pub fn record(owner: ApplianceId, others: &Others) -> Result<ObjectRecord, Refusal> {
+    let Others { replicas, stale } = others;
+    let twice = |at: usize| replicas[at] == owner || replicas[..at].contains(&replicas[at]);
+    let strange = |appliance: &ApplianceId| !replicas.contains(appliance);
+    if replicas.len() >= COPIES_MAX || (0..replicas.len()).any(twice) || stale.iter().any(strange) {
+        return Err(Refusal::Invalid);
+    }
+    let replicas = std::iter::once(owner).chain(replicas.iter().copied()).collect();
+    Ok(ObjectRecord { replicas, stale: stale.clone(), ..ObjectRecord::owned_by(owner) })
 }
 
 /// CREATE of a name that is taken: what is there, if the asker takes it.

@@ -103,7 +103,26 @@ impl File {
                 }
             }
         }
-        self.check_reads(cell, &writes)
+        self.check_reads(cell, &writes)?;
+        self.check_returns(cell)
+    }
+
+    /// What was overwritten does not come back: whoever wrote it wrote it twice.
+    fn check_returns(&self, cell: usize) -> Result<(), String> {
+        let value = |read: &Read| read.cells[cell];
+        for (at, last) in self.reads.iter().enumerate() {
+            let earlier = |read: &&Read| read.answered < last.invoked;
+            let others = self.reads.iter().filter(earlier).filter(|r| value(r) != value(last));
+            for between in others.filter(|read| read.verifier == last.verifier) {
+                let first =
+                    |read: &&Read| value(read) == value(last) && read.answered < between.invoked;
+                if value(last) != 0 && self.reads[..at].iter().any(|read| first(&read)) {
+                    let (gone, back) = (value(between), value(last));
+                    return Err(format!("{back} came back after a read had seen {gone}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What a read saw is not missed by a later one.

@@ -48,7 +48,10 @@ impl Story {
         let first = Version { index: Index::default(), at: 0, tree: tree.clone() };
         let mut story = Self { versions: vec![first], done: BTreeMap::new() };
         for (index, logged) in log {
-            let Some(Command::Change(asked)) = &logged.command else { continue };
+            let Some(Command::Change(asked) | Command::Create { asked, .. }) = &logged.command
+            else {
+                continue;
+            };
             if logged.answer == Err(Refusal::Fenced) {
                 continue;
             }

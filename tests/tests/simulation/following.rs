@@ -1,0 +1,493 @@
+//! Copies that follow the owner's: sending changes to them, making them equal, and the other end.
+//!
+//! Invariant: a change is acknowledged when every copy that the log has for good has it. Absent on
+//! purpose: what goes to whom when (`replicator::FanOut`), and what a copy takes
+//! (`replicator::admit`, `ownership::following`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::Command;
+use extents::{Frame, FrameChange};
+use model::{
+    ApplianceId, EXTENT_BYTES, Epoch, Incarnation, Index, Mark, ObjectRecord, Reign, RequestKey,
+    Span, View, VolumeId,
+};
+use ownership::{Claim, Following, Sender, Standing, copies, effective_owner, following};
+use replicator::{
+    Admission, Batch, CopyState, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told,
+    admit,
+};
+
+use crate::config::Mistake;
+use crate::entering::Entry;
+use crate::process::{Ctx, Out, Process};
+use crate::words::{Ask, How, Key, Message, Outcome, Reply};
+
+/// The copies that follow one file of this appliance.
+pub struct Fan {
+    pub core: FanOut,
+    /// Batches under way: to whom, which, and until when an answer counts.
+    asks: BTreeMap<u64, (ApplianceId, u64, Duration)>,
+    lost: Vec<(ApplianceId, LostWhy)>,
+    leaving: Option<Entry>,
+    equalling: Option<Equalling>,
+}
+
+impl Fan {
+    /// Whether all copies follow, and none is being made equal.
+    pub fn is_ready(&self) -> bool {
+        self.core.is_joined() && self.equalling.is_none()
+    }
+}
+
+/// A copy is being made equal.
+enum Equalling {
+    /// The gate is closed; whoever passed is still at it.
+    Closing(ApplianceId),
+    Asked {
+        to: ApplianceId,
+        ask: u64,
+        mark: Mark,
+        until: Duration,
+    },
+}
+
+/// Under what an owner sends, and how far the log must be applied to judge it.
+#[derive(Clone, Copy, Debug)]
+pub struct SentUnder {
+    pub view: View,
+    pub epoch: Epoch,
+    pub index: Index,
+}
+
+/// What an owner asks of a copy.
+#[derive(Clone, Debug)]
+pub enum ToCopy {
+    Changes(Batch),
+    /// All bytes, and the calls that made them: the copy is what the owner's was at this mark.
+    Equal {
+        mark: Mark,
+        bytes: Vec<u8>,
+        answers: Vec<(RequestKey, Outcome)>,
+    },
+}
+
+/// What is asked of a copy here, and waits.
+pub struct Followed {
+    from: ApplianceId,
+    ask: u64,
+    key: Key,
+    under: SentUnder,
+    what: ToCopy,
+    until: Duration,
+    /// Being made durable.
+    sync: Option<(u64, Mark)>,
+}
+
+/// Whether a change may be made, as far as the copies go.
+pub enum Joined {
+    /// All copies are there.
+    Ready,
+    NotYet,
+    /// The log must know first that this copy is stale.
+    Leave(Entry),
+}
+
+impl Process {
+    /// Whether all copies that count stand where the owner's does.
+    pub fn join(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        record: &ObjectRecord,
+        reign: Reign,
+    ) -> Joined {
+        if ctx.mistake != Mistake::LeavesCopiesGood
+            && let Some(appliance) = self.copies(ctx, key.0, record).leave.first()
+        {
+            return Joined::Leave(self.stale_entry(key, record.epoch, *appliance));
+        }
+        let follow = self.good_others(record);
+        if follow.is_empty() || ctx.mistake == Mistake::LeavesCopiesGood {
+            if self.fans.remove(&key).is_some_and(|fan| fan.equalling.is_some()) {
+                self.gates.remove(&key);
+            }
+            return Joined::Ready;
+        }
+        if !self.fans.contains_key(&key) {
+            let tip = self.tip(key, reign);
+            let core = FanOut::new(FanOutSettings::default(), tip);
+            let fan = Fan {
+                core,
+                asks: BTreeMap::new(),
+                lost: Vec::new(),
+                leaving: None,
+                equalling: None,
+            };
+            self.fans.insert(key, fan);
+        }
+        let follow = self.runs(&follow);
+        self.step_fan(ctx, key, |core, now| core.follow(now, &follow));
+        if self.fans[&key].is_ready() { Joined::Ready } else { Joined::NotYet }
+    }
+
+    pub fn copies(
+        &self,
+        ctx: &Ctx<'_>,
+        volume: VolumeId,
+        record: &ObjectRecord,
+    ) -> ownership::Copies {
+        let wanted = self.wanted(ctx, volume);
+        copies(record, self.me, wanted, |appliance| self.fleet_now.is_up(appliance))
+    }
+
+    /// How many copies a volume's files shall have.
+    pub fn wanted(&self, ctx: &Ctx<'_>, volume: VolumeId) -> usize {
+        ctx.replicas.min(self.fleet_now.volume_members(volume).len())
+    }
+
+    /// Whether the file is this appliance's, as far as is known here.
+    pub fn is_owner(&self, key: Key) -> bool {
+        let is_up = |appliance| self.fleet_now.is_up(appliance);
+        self.record(key).and_then(|record| effective_owner(&record, is_up)) == Some(self.me)
+    }
+
+    fn good_others(&self, record: &ObjectRecord) -> Vec<ApplianceId> {
+        let good = |a: &ApplianceId| *a != self.me && !record.stale.contains(a);
+        record.replicas.iter().copied().filter(good).collect()
+    }
+
+    fn runs(&self, appliances: &[ApplianceId]) -> Vec<(ApplianceId, Incarnation)> {
+        let run = |appliance: &ApplianceId| {
+            let member = self.fleet_now.member(*appliance);
+            (*appliance, member.map(|member| member.incarnation).unwrap_or_default())
+        };
+        appliances.iter().map(run).collect()
+    }
+
+    pub fn stale_entry(&self, key: Key, epoch: Epoch, appliance: ApplianceId) -> Entry {
+        let stale = Command::MarkStale { object: key.1, appliance };
+        Entry::volume(key.0, self.deciding(epoch), stale)
+    }
+
+    /// The name of what is here; what has none gets one.
+    pub fn tip(&mut self, key: Key, reign: Reign) -> Mark {
+        let file = self.disk.files.entry(key).or_default();
+        if let CopyState::At(mark) = file.state() {
+            return mark;
+        }
+        self.change_file(key, reign, FrameChange::Nothing, None).mark
+    }
+
+    /// Tells the core about a file's copies something, if there are any.
+    pub fn step_fan(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        act: impl FnOnce(&mut FanOut, Duration) -> Vec<FanOutEffect>,
+    ) {
+        let Some(mut fan) = self.fans.remove(&key) else { return };
+        let effects = act(&mut fan.core, self.now);
+        self.carry_out(ctx, key, &mut fan, effects);
+        self.fans.insert(key, fan);
+    }
+
+    /// Whether every good copy has a change.
+    pub fn all_have(&self, ctx: &Ctx<'_>, key: Key, mark: Mark, durable: bool) -> bool {
+        let Some(record) = self.record(key) else { return true };
+        let good = self.good_others(&record);
+        let careless = [Mistake::LeavesCopiesGood, Mistake::CommitsForOldCopies];
+        if good.is_empty() || careless.contains(&ctx.mistake) {
+            return true;
+        }
+        let Some(fan) = self.fans.get(&key) else { return false };
+        let followed = good.iter().all(|a| fan.core.followers().any(|f| f == *a));
+        if ctx.mistake == Mistake::AnswersBeforeCopies {
+            return true;
+        }
+        let received = followed && fan.core.has_all(mark);
+        let secure = fan.core.is_secure(mark) || ctx.mistake == Mistake::CommitsBeforeCopies;
+        received && (!durable || secure)
+    }
+
+    fn ask_copy(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        epoch: Epoch,
+        to: ApplianceId,
+        what: ToCopy,
+    ) -> u64 {
+        let index = self.volumes[&key.0].catalog.applied_index();
+        let under = SentUnder { view: self.fleet_now.view(), epoch, index };
+        self.ask(ctx, to, Ask::Copy { key, under, what })
+    }
+
+    pub fn poll_fans(&mut self, ctx: &mut Ctx<'_>) {
+        let keys: Vec<Key> = self.fans.keys().copied().collect();
+        for key in keys {
+            let Some(mut fan) = self.fans.remove(&key) else { continue };
+            let record = self.record(key);
+            let Some(record) = record.filter(|_| self.is_owner(key)) else {
+                if fan.equalling.is_some() {
+                    self.gates.remove(&key);
+                }
+                continue;
+            };
+            let follow = self.good_others(&record);
+            let mut effects = fan.core.follow(self.now, &self.runs(&follow));
+            fan.lost.retain(|(appliance, _)| follow.contains(appliance));
+            for (ask, (to, batch, until)) in fan.asks.clone() {
+                let event = match self.replies.remove(&ask) {
+                    Some(Reply::Copied(told)) => FanOutEvent::Told { from: to, batch, told },
+                    None if self.now < until => continue,
+                    Some(_) | None => FanOutEvent::Failed { to, batch },
+                };
+                self.asked.remove(&ask);
+                fan.asks.remove(&ask);
+                effects.extend(fan.core.step(self.now, event));
+                self.again = true;
+            }
+            self.carry_out(ctx, key, &mut fan, effects);
+            self.see_to_lost(ctx, key, &record, &mut fan);
+            self.fans.insert(key, fan);
+        }
+    }
+
+    /// A copy that does not keep up is made equal, if nobody has to wait for that, or left behind.
+    fn see_to_lost(&mut self, ctx: &mut Ctx<'_>, key: Key, record: &ObjectRecord, fan: &mut Fan) {
+        if let Some(entry) = &mut fan.leaving {
+            if self.poll_entry(ctx, entry).is_some() {
+                // Whatever became of it: the record says it.
+                fan.leaving = None;
+            }
+        } else if let Some(equalling) = fan.equalling.take() {
+            fan.equalling = self.poll_equalling(ctx, key, record, equalling, fan);
+        } else if let Some((appliance, why)) = fan.lost.first().copied() {
+            let passed = self.jobs.values().any(|job| job.passed && job.key() == Some(key));
+            let free = !passed && !self.gates.contains(&key);
+            if why == LostWhy::Gap && free {
+                self.gates.insert(key);
+                fan.equalling = Some(Equalling::Closing(appliance));
+                self.again = true;
+            } else {
+                fan.leaving = Some(self.stale_entry(key, record.epoch, appliance));
+                self.again = true;
+            }
+        }
+    }
+
+    fn poll_equalling(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        record: &ObjectRecord,
+        equalling: Equalling,
+        fan: &mut Fan,
+    ) -> Option<Equalling> {
+        match equalling {
+            Equalling::Closing(to) => {
+                let Standing::Execute { reign } =
+                    self.standing_of(ctx, key.0, record, Claim::Client)
+                else {
+                    self.gates.remove(&key);
+                    return None;
+                };
+                // A name of its own: what follows upon it follows upon these very bytes.
+                let naming = self.change_file(key, reign, FrameChange::Nothing, None);
+                let mark = naming.mark;
+                let effects = fan.core.step(self.now, FanOutEvent::Frame(naming));
+                self.carry_out(ctx, key, fan, effects);
+                let bytes = self.disk.files[&key].now.bytes.clone();
+                let answered = &self.volumes[&key.0].answered;
+                let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
+                let answers = about.map(|(k, (_, outcome))| (*k, outcome.clone())).collect();
+                let what = ToCopy::Equal { mark, bytes, answers };
+                let ask = self.ask_copy(ctx, key, record.epoch, to, what);
+                Some(Equalling::Asked { to, ask, mark, until: self.now + EQUAL_WAIT })
+            }
+            Equalling::Asked { to, ask, mark, until } => {
+                let reply = self.replies.remove(&ask);
+                if reply.is_none() && self.now < until {
+                    return Some(Equalling::Asked { to, ask, mark, until });
+                }
+                self.gates.remove(&key);
+                self.again = true;
+                match reply {
+                    Some(Reply::Copied(Told::Has { mark: has, .. })) if has == mark => {
+                        fan.lost.retain(|(appliance, _)| *appliance != to);
+                        let effects = fan.core.made_equal(self.now, to, mark);
+                        self.carry_out(ctx, key, fan, effects);
+                    }
+                    _ => fan.leaving = Some(self.stale_entry(key, record.epoch, to)),
+                }
+                None
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        fan: &mut Fan,
+        effects: Vec<FanOutEffect>,
+    ) {
+        for effect in effects {
+            match effect {
+                FanOutEffect::Send { to, batch } => {
+                    let Some(record) = self.record(key) else { continue };
+                    let number = batch.number;
+                    let ask = self.ask_copy(ctx, key, record.epoch, to, ToCopy::Changes(batch));
+                    fan.asks.insert(ask, (to, number, self.now + BATCH_WAIT));
+                }
+                FanOutEffect::Lost { follower, why } => {
+                    fan.lost.push((follower, why));
+                    self.again = true;
+                }
+            }
+        }
+    }
+
+    /// An owner sends something to the copy here.
+    pub fn follow(&mut self, from: (ApplianceId, u64), key: Key, under: SentUnder, what: ToCopy) {
+        let (from, ask) = from;
+        let until = self.now + EARLY_WAIT;
+        self.followed.push(Followed { from, ask, key, under, what, until, sync: None });
+        self.again = true;
+    }
+
+    pub fn poll_followed(&mut self, ctx: &mut Ctx<'_>) {
+        for mut followed in std::mem::take(&mut self.followed) {
+            match self.poll_one_followed(ctx, &mut followed) {
+                Some(told) => {
+                    let message = Message::Reply(followed.ask, Reply::Copied(told));
+                    ctx.out.push(Out::Send { to: followed.from, message });
+                    self.again = true;
+                }
+                None => self.followed.push(followed),
+            }
+        }
+    }
+
+    fn poll_one_followed(&mut self, ctx: &mut Ctx<'_>, followed: &mut Followed) -> Option<Told> {
+        if let Some((number, mark)) = followed.sync {
+            let synced = self.synced.remove(&number);
+            return synced.then_some(Told::Has { mark, durable: true });
+        }
+        let late = self.now >= followed.until;
+        let key = followed.key;
+        match self.takes_from(ctx, followed) {
+            Following::Take => {}
+            Following::Wait if !late => return None,
+            Following::Wait | Following::Behind | Following::Not => return Some(Told::NotNow),
+        }
+        match &followed.what {
+            ToCopy::Equal { mark, bytes, answers } => {
+                let file = self.disk.files.entry(key).or_default();
+                match file.state() {
+                    CopyState::At(has) if has >= *mark => {
+                        return Some(Told::Has { mark: has, durable: false });
+                    }
+                    CopyState::At(_) | CopyState::InDoubt => {}
+                }
+                file.make_equal(*mark, bytes);
+                let local = self.volumes.get_mut(&key.0).expect("it takes");
+                for (request, outcome) in answers {
+                    local.answered.entry(*request).or_insert((key.1, outcome.clone()));
+                }
+                Some(Told::Has { mark: *mark, durable: false })
+            }
+            ToCopy::Changes(batch) => {
+                let batch = batch.clone();
+                self.take_changes(ctx, followed, batch, late)
+            }
+        }
+    }
+
+    fn take_changes(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        followed: &mut Followed,
+        batch: Batch,
+        late: bool,
+    ) -> Option<Told> {
+        let key = followed.key;
+        let Batch { previous, frames, durable, .. } = batch;
+        let marks: Vec<Mark> = frames.iter().map(|frame| frame.mark).collect();
+        let file = self.disk.files.entry(key).or_default();
+        let state = file.state();
+        let admission = match ctx.mistake {
+            Mistake::TakesChangesAsTheyCome => Admission::Execute { skip: 0 },
+            _ => admit(state, previous, &marks),
+        };
+        match admission {
+            Admission::Execute { skip } => self.execute_changes(ctx, key, &frames[skip..]),
+            Admission::There => {}
+            Admission::Early if !late => return None,
+            _ if ctx.mistake == Mistake::TakesTailsForEqual => {
+                self.execute_changes(ctx, key, &frames);
+            }
+            Admission::Early | Admission::Gap => return Some(Told::Gap),
+        }
+        let CopyState::At(mark) = self.disk.files[&key].state() else { return Some(Told::Gap) };
+        let mark = match ctx.mistake {
+            Mistake::TakesChangesAsTheyCome | Mistake::TakesTailsForEqual => {
+                marks.last().copied().unwrap_or(previous)
+            }
+            _ => mark,
+        };
+        if durable {
+            followed.sync = Some((self.sync(ctx, key), mark));
+            return None;
+        }
+        Some(Told::Has { mark, durable: false })
+    }
+
+    /// Whoever has a change knows the call that made it.
+    fn execute_changes(&mut self, ctx: &Ctx<'_>, key: Key, frames: &[Frame]) {
+        let verifier = self.verifier(key.0);
+        let file = self.disk.files.entry(key).or_default();
+        let local = self.volumes.get_mut(&key.0).expect("it takes");
+        for frame in frames {
+            file.apply(frame, None);
+            if let Some(request) = frame.key
+                && ctx.mistake != Mistake::ForgetsWhoseChanges
+            {
+                let outcome = Outcome::Wrote { how: How::Unstable, verifier };
+                local.answered.entry(request).or_insert((key.1, outcome));
+            }
+        }
+    }
+
+    fn takes_from(&self, ctx: &Ctx<'_>, followed: &Followed) -> Following {
+        let Followed { from, key, under, .. } = *followed;
+        let Some(local) = self.volumes.get(&key.0) else { return Following::Wait };
+        if local.catalog.applied_index() < under.index {
+            return Following::Wait;
+        }
+        // Gone: there is nothing to follow.
+        let Some(record) = self.record(key) else { return Following::Not };
+        if ctx.mistake == Mistake::FollowsAnybody {
+            return Following::Take;
+        }
+        let sender = Sender { appliance: from, view: under.view, epoch: under.epoch };
+        let is_up = |appliance| self.fleet_now.is_up(appliance);
+        following(self.me, self.fleet_now.view(), &record, is_up, sender)
+    }
+}
+
+/// All of a file, as one copy.
+pub fn whole(bytes: &[u8]) -> FrameChange {
+    let span = Span::new(0, EXTENT_BYTES).expect("it is short");
+    let runs = vec![Span::new(0, bytes.len() as u64).expect("it is short")];
+    FrameChange::Copy { span, runs, bytes: Bytes::copy_from_slice(bytes) }
+}
+
+/// An answer is waited for so long before the same is sent again.
+const BATCH_WAIT: Duration = Duration::from_millis(400);
+/// Longer than a predecessor is on its way.
+const EARLY_WAIT: Duration = Duration::from_millis(300);
+const EQUAL_WAIT: Duration = Duration::from_millis(500);
