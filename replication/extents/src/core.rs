@@ -6,15 +6,18 @@
 //! an fsync that began after it was done. PURE: an event in, a verdict out.
 //! Absent on purpose: IO, locks, waiting, clocks, knowledge of files.
 
+mod follow;
 mod spans;
 mod stream;
+mod touched;
 
-use model::{DataFacts, Mark, Refusal, Reign, Sequence, Span, Stamp, Timestamp};
+use model::{DataFacts, Mark, Refusal, Reign, RequestKey, Sequence, Span, Stamp, Timestamp};
 
 pub(crate) use spans::Ticket;
 use spans::{Marks, Spans, Work};
 pub use stream::Base;
 pub(crate) use stream::BatchEnd;
+pub use touched::Touched;
 
 use crate::record::{Record, RecordState};
 
@@ -27,6 +30,8 @@ pub struct Stamping {
     pub reign: Reign,
     /// A ctime given out by somebody else (the catalog's): the change's is later.
     pub ctime_floor: Timestamp,
+    /// The client's call that makes it: other copies get to know it.
+    pub key: Option<RequestKey>,
 }
 
 /// What went wrong with this appliance's copy of an object.
@@ -47,6 +52,7 @@ pub enum CopyFault {
 pub(crate) struct Begun {
     pub(crate) ticket: Ticket,
     pub(crate) reign: Reign,
+    pub(crate) key: Option<RequestKey>,
     /// Just before this change, and just after it: one atomic step.
     pub(crate) before: DataFacts,
     pub(crate) after: DataFacts,
@@ -113,6 +119,11 @@ pub(crate) struct Core {
     sequence_floor: Sequence,
     durable: Mark,
     promised: Mark,
+    /// Its name may not be that of its bytes.
+    in_doubt: bool,
+    /// Other appliances' copies follow it, or it follows another's.
+    shared: bool,
+    touched: Touched,
     flagged: Option<Reign>,
     done: Changes,
     synced: Changes,
@@ -133,6 +144,9 @@ impl Core {
             sequence_floor,
             durable: Mark::default(),
             promised: Mark::default(),
+            in_doubt: false,
+            shared: false,
+            touched: Touched::default(),
             flagged: None,
             done: Changes(0),
             synced: Changes(0),
@@ -152,7 +166,10 @@ impl Core {
         let mut core = Self::empty(sequence_floor);
         core.size_done = size;
         core.size = size;
-        let Some(record) = record else { return core };
+        let Some(record) = record else {
+            core.in_doubt = size > 0;
+            return core;
+        };
         core.stamp = Some(record.stamp);
         core.given = record.stamp.mark;
         match record.state {
@@ -161,6 +178,7 @@ impl Core {
                 core.promised = record.stamp.mark;
             }
             RecordState::Dirty => core.restamp(now),
+            RecordState::InDoubt => core.doubt(),
         }
         core
     }
@@ -193,7 +211,7 @@ impl Core {
         let start = span.offset().min(self.size);
         let touched = Span::new(start, end - start).ok_or(Refusal::FileTooBig)?;
         let size = self.size.max(end);
-        self.begin_change(touched, Work::Write { end }, size, stamping)
+        self.begin_change((touched, span), Work::Write { end }, size, stamping)
     }
 
     /// Gives a change of size its mark, times and place.
@@ -203,7 +221,7 @@ impl Core {
         stamping: Stamping,
     ) -> Result<Begun, Refusal> {
         let touched = Span::from_offset(size.min(self.size));
-        self.begin_change(touched, Work::SetSize(size), size, stamping)
+        self.begin_change((touched, between(size, self.size)), Work::SetSize(size), size, stamping)
     }
 
     /// Gives a read of whatever there is of `span` its place.
@@ -345,7 +363,19 @@ impl Core {
     /// The record to write before the fsync of `batch`: clean, unless something came in between.
     pub(crate) fn record_for(&self, batch: &Batch) -> Option<Record> {
         let quiet = self.spans.changes().next().is_none() && self.done == batch.changes;
-        self.record(if quiet { RecordState::Clean } else { RecordState::Dirty })
+        self.record(match quiet {
+            false => RecordState::Dirty,
+            // Until the fsync is over, a power cut may leave a part of what its name says.
+            true if self.shared || self.in_doubt => RecordState::InDoubt,
+            true => RecordState::Clean,
+        })
+    }
+
+    /// The record to write after an fsync, without another: its name is that of its bytes.
+    pub(crate) fn record_after(&self) -> Option<Record> {
+        let proven = !self.is_uncommitted() && !self.in_doubt && self.flagged.is_none();
+        let quiet = self.spans.changes().next().is_none();
+        self.record(RecordState::Clean).filter(|_| self.shared && proven && quiet)
     }
 
     /// The fsync of `batch` succeeded.
@@ -394,7 +424,7 @@ impl Core {
 
     fn begin_change(
         &mut self,
-        touched: Span,
+        (touched, differs): (Span, Span),
         work: Work,
         size: u64,
         stamping: Stamping,
@@ -409,10 +439,14 @@ impl Core {
         let last = self.stamp.map_or(Timestamp::default(), |stamp| stamp.ctime);
         let ctime = last.max(stamping.ctime_floor).advanced_to(stamping.now);
         self.stamp = Some(Stamp { mark, mtime: ctime, ctime });
+        // Given once, to these very bytes, whatever they were before.
+        self.in_doubt = false;
+        self.touched.note(differs, mark);
         self.size = size;
         Ok(Begun {
             ticket: self.spans.enter(touched, work, Marks { previous, own: mark }),
             reign: stamping.reign,
+            key: stamping.key,
             before,
             after: self.facts(),
         })
@@ -453,11 +487,23 @@ impl Core {
         self.given.sequence = Sequence::new(sequence);
         *stamp = Stamp { mark: self.given, mtime: ctime, ctime };
         self.done.0 += 1;
+        self.doubt();
+    }
+
+    fn doubt(&mut self) {
+        self.in_doubt = true;
+        self.touched.lose();
     }
 
     fn record(&self, state: RecordState) -> Option<Record> {
         self.stamp.map(|stamp| Record { state, stamp })
     }
+}
+
+/// The bytes that a change of size makes or takes.
+fn between(size: u64, other: u64) -> Span {
+    let start = size.min(other);
+    Span::new(start, size.max(other) - start).unwrap_or(Span::from_offset(start))
 }
 
 /// How far a write came.

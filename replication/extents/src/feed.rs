@@ -118,6 +118,7 @@ struct Queue {
 struct Slot {
     mark: Mark,
     stamp: Option<Stamp>,
+    key: Option<RequestKey>,
     /// None while the change is under way.
     change: Option<FrameChange>,
 }
@@ -170,9 +171,9 @@ impl Feeds {
     }
 
     /// A change has got its mark.
-    pub(crate) fn enter(&self, stamp: Stamp) {
+    pub(crate) fn enter(&self, stamp: Stamp, key: Option<RequestKey>) {
         for feed in &self.0 {
-            feed.enter(stamp.mark, Some(stamp));
+            feed.enter(stamp.mark, Some(stamp), key);
         }
     }
 
@@ -212,10 +213,10 @@ impl FeedQueue {
     }
 
     /// Keeps the next place, for a change that has just begun.
-    pub(crate) fn enter(&self, mark: Mark, stamp: Option<Stamp>) {
+    pub(crate) fn enter(&self, mark: Mark, stamp: Option<Stamp>, key: Option<RequestKey>) {
         let mut queue = self.queue.lock();
         debug_assert!(queue.slots.back().is_none_or(|last| last.mark < mark));
-        queue.slots.push_back(Slot { mark, stamp, change: None });
+        queue.slots.push_back(Slot { mark, stamp, key, change: None });
     }
 
     /// Says what the change of that place did.
@@ -254,7 +255,7 @@ impl FeedQueue {
         let slot = queue.slots.pop_front()?;
         let change = slot.change?;
         queue.queued_bytes -= change.takes_room();
-        Some(Ok(Frame { mark: slot.mark, stamp: slot.stamp, key: None, change }))
+        Some(Ok(Frame { mark: slot.mark, stamp: slot.stamp, key: slot.key, change }))
     }
 
     pub(crate) fn end(&self) -> Option<FeedEnd> {

@@ -14,6 +14,7 @@ mod core;
 mod disk;
 mod extent_set;
 mod feed;
+mod follow;
 mod linux;
 mod object;
 mod objects;
@@ -26,11 +27,12 @@ mod table;
 
 pub use disk::{BackingFile, Disk, DiskTotals, FileFacts, Open, Rename, Wait};
 pub use feed::{Backlog, FRAME_BYTES_MAX, FeedEnd, Frame, FrameChange};
+pub use follow::{Admission, CopyState, admit};
 pub use linux::LinuxDisk;
 pub use objects::{
-    Attach, Base, Copied, CopyFault, Feed, METRIC_FSYNC_SECONDS, METRIC_READS, Objects,
-    READ_BYTES_MAX, RUNS_PER_COPY_MAX, ReadDone, Receipt, Settings, Sink, SizeDone, Stamping,
-    WriteDone,
+    Attach, Base, Copied, CopyFault, Equal, Feed, Followed, METRIC_FSYNC_SECONDS, METRIC_READS,
+    Objects, Piece, READ_BYTES_MAX, RUNS_PER_COPY_MAX, ReadDone, Receipt, Settings, Sink, SizeDone,
+    Stamping, Taken, Touched, WriteDone,
 };
 pub use record::{BadRecord, RECORD_XATTR, Record, RecordState};
 pub use space::{Ballast, Space, reserve_bytes};

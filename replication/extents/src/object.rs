@@ -135,6 +135,16 @@ impl Object {
         }
     }
 
+    /// Says after an fsync what only holds once it is over. Blocks.
+    pub(crate) fn record_after(&self, file: &dyn BackingFile) -> std::io::Result<()> {
+        let _order = self.record_order.lock();
+        let record = self.state().loaded().record_after();
+        match record {
+            Some(record) => file.set_record(&record.encode()),
+            None => Ok(()),
+        }
+    }
+
     /// Says "dirty" again after an fsync that failed: its record may not be believed. Blocks.
     pub(crate) fn distrust(&self, file: &dyn BackingFile) -> std::io::Result<()> {
         let _order = self.record_order.lock();
@@ -212,7 +222,7 @@ impl Running {
         written: Option<Span>,
     ) -> Self {
         let fed = begun.after.stamp.map(|stamp| {
-            state.feeds.enter(stamp);
+            state.feeds.enter(stamp, begun.key);
             Lost { mark: stamp.mark, written }
         });
         Self { object: Arc::clone(object), ticket: begun.ticket, fed, left: false }

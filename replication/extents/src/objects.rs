@@ -8,6 +8,7 @@
 
 mod change;
 mod copy;
+mod follow;
 mod here;
 mod load;
 mod read;
@@ -23,10 +24,11 @@ use model::{Clock, DataFacts, Mark, ObjectId, Refusal, Reign, Stability, Timesta
 use self::here::WritesHere;
 pub use self::{
     copy::{Attach, Copied, Feed, RUNS_PER_COPY_MAX},
+    follow::{Equal, Followed, Piece, Taken},
     read::READ_BYTES_MAX,
     receive::Receipt,
 };
-pub use crate::core::{Base, CopyFault, Stamping};
+pub use crate::core::{Base, CopyFault, Stamping, Touched};
 use crate::{
     Disk, Space,
     feed::FeedEnd,

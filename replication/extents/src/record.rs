@@ -29,6 +29,9 @@ pub enum RecordState {
     Clean,
     /// Changes were under way: after an unclean stop the bytes may be newer than the stamp.
     Dirty,
+    /// The stamp's times are those of the bytes, but they may not be what other copies of that mark
+    /// hold: an fsync was under way, or nobody knew.
+    InDoubt,
 }
 
 /// A record that this version can't read.
@@ -54,6 +57,7 @@ impl Record {
         bytes[1] = match self.state {
             RecordState::Clean => 0,
             RecordState::Dirty => FLAG_DIRTY,
+            RecordState::InDoubt => FLAG_IN_DOUBT,
         };
         let numbers = [
             self.stamp.mark.reign.epoch.get(),
@@ -78,6 +82,7 @@ impl Record {
         let state = match bytes[1] {
             0 => RecordState::Clean,
             FLAG_DIRTY => RecordState::Dirty,
+            FLAG_IN_DOUBT => RecordState::InDoubt,
             flags => return Err(BadRecord::Flags(flags)),
         };
         let number = |index: usize| {
@@ -99,6 +104,7 @@ impl Record {
 
 const FORMAT: u8 = 1;
 const FLAG_DIRTY: u8 = 1;
+const FLAG_IN_DOUBT: u8 = 2;
 
 #[cfg(test)]
 mod tests;

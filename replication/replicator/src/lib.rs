@@ -14,7 +14,6 @@
 mod channel;
 mod driver;
 mod fan_out;
-mod follow;
 mod progress;
 mod receive;
 mod send;
@@ -31,7 +30,6 @@ pub mod cores {
 }
 pub use driver::{Receiving, ReceivingEnd, Sending, SendingParts};
 pub use fan_out::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
-pub use follow::{Admission, CopyState, admit};
 pub use progress::{Phase, Progress, ProgressNow};
 pub use send::{BadSettings, CLOSE_BYTES_LEAST, SendSettings, TransferFault};
 pub use wire::{

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use catalog::{Batch, Imaging, MemoryStore, Scan, Store, StoreFault};
 use consensus::MemoryLog;
-use extents::{Base, Frame, FrameChange};
+use extents::{Base, CopyState, Frame, FrameChange};
 use model::{Mark, Stamp, VolumeId, WriteVerifier};
-use replicator::CopyState;
 
 use crate::chance::Chance;
 use crate::words::{CELL_BYTES, CELLS, Key};

@@ -9,16 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::Command;
-use extents::{Frame, FrameChange};
+use extents::{Admission, CopyState, Frame, FrameChange, admit};
 use model::{
     ApplianceId, EXTENT_BYTES, Epoch, Incarnation, Index, Mark, ObjectRecord, Reign, RequestKey,
     Span, View, VolumeId,
 };
 use ownership::{Claim, Following, Sender, Standing, copies, effective_owner, following};
-use replicator::{
-    Admission, Batch, CopyState, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told,
-    admit,
-};
+use replicator::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
 
 use crate::config::Mistake;
 use crate::entering::Entry;

@@ -77,6 +77,7 @@ impl Core {
         }
         self.durable = Mark::default();
         self.promised = Mark::default();
+        self.doubt();
         self.flagged = None;
         self.given = base.mark;
         self.stamp = base.stamp;
@@ -100,6 +101,7 @@ impl Core {
             size = frame.change.size_after(size);
         }
         self.admit_span()?;
+        self.note_frames(frames);
         self.given = last;
         self.stamp = frames.iter().fold(self.stamp, |stamp, frame| stamp.max_by_mark(frame.stamp));
         Ok(self.enter_whole(size, previous))
@@ -128,6 +130,8 @@ impl Core {
         }
         self.given = end.mark;
         self.stamp = end.stamp;
+        self.in_doubt = false;
+        self.touched.forget();
         // The record must say so, whatever was synced before.
         self.done.0 += 1;
         Ok(self.facts())
@@ -137,7 +141,7 @@ impl Core {
         self.stamp.map(|stamp| stamp.mark)
     }
 
-    fn enter_whole(&mut self, size: u64, previous: Mark) -> Ticket {
+    pub(super) fn enter_whole(&mut self, size: u64, previous: Mark) -> Ticket {
         self.size = size;
         let marks = Marks { previous, own: self.given };
         self.spans.enter(Span::from_offset(0), Work::SetSize(size), marks)

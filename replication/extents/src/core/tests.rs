@@ -8,7 +8,12 @@ fn reign(view: u64) -> Reign {
 }
 
 fn stamping(now: u64) -> Stamping {
-    Stamping { now: Timestamp::from_nanos(now), reign: reign(1), ctime_floor: Timestamp::default() }
+    Stamping {
+        now: Timestamp::from_nanos(now),
+        reign: reign(1),
+        ctime_floor: Timestamp::default(),
+        key: None,
+    }
 }
 
 fn span(offset: u64, len: u64) -> Span {

@@ -34,11 +34,11 @@ pub struct Attach {
 /// Everything that happens to one object's bytes from the moment it was attached, and copies of
 /// what was there before. Dropping it detaches it.
 pub struct Feed {
-    shared: Arc<Shared>,
-    object: Arc<Object>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) object: Arc<Object>,
     pub(super) queue: Arc<FeedQueue>,
-    how: Attach,
-    base: Base,
+    pub(super) how: Attach,
+    pub(super) base: Base,
 }
 
 /// What one step of copying did.
@@ -77,7 +77,7 @@ impl Objects {
             let base = core.base();
             let queue = Arc::new(FeedQueue::new(how.limit_bytes));
             for mark in core.under_way() {
-                queue.enter(mark, base.stamp);
+                queue.enter(mark, base.stamp, None);
             }
             queue.put_back(0..base.size.div_ceil(EXTENT_BYTES));
             state.feeds.attach(Arc::clone(&queue))?;
@@ -136,7 +136,7 @@ impl Feed {
                 let Some(extents) = self.queue.take_extents(facts.size) else { return Ok(None) };
                 let begun = state.loaded_mut().begin_copy(span_of(&extents), self.how.reign);
                 let (ticket, mark) = begun.inspect_err(|_| self.queue.put_back(extents.clone()))?;
-                self.queue.enter(mark, facts.stamp);
+                self.queue.enter(mark, facts.stamp, None);
                 Ok(Some(Copying {
                     running: Some(Running::new(Arc::clone(object), ticket)),
                     queue: Arc::clone(&self.queue),
@@ -218,7 +218,7 @@ impl Drop for Copying {
     }
 }
 
-fn read_runs(
+pub(super) fn read_runs(
     file: &dyn BackingFile,
     span: Span,
     runs: &mut Vec<Span>,

@@ -34,11 +34,11 @@ pub struct Receipt {
 }
 
 /// A batch of frames that has its place.
-struct Batch {
-    running: Running,
-    file: Arc<dyn BackingFile>,
-    reign: Reign,
-    torn: Arc<AtomicBool>,
+pub(super) struct Batch {
+    pub(super) running: Running,
+    pub(super) file: Arc<dyn BackingFile>,
+    pub(super) reign: Reign,
+    pub(super) torn: Arc<AtomicBool>,
 }
 
 impl Objects {
@@ -192,7 +192,7 @@ impl Shared {
 
 impl Batch {
     /// Blocks.
-    fn run(self, shared: &Shared, frames: &[Frame]) -> Result<(), Refusal> {
+    pub(super) fn run(self, shared: &Shared, frames: &[Frame]) -> Result<(), Refusal> {
         let object = Arc::clone(self.running.object());
         let flagged = object.state().loaded().is_flagged(self.reign);
         let result = match flagged {
@@ -231,7 +231,10 @@ impl Batch {
     }
 }
 
-fn perform(file: &dyn BackingFile, change: &FrameChange) -> Result<(), (io::Error, CopyFault)> {
+pub(super) fn perform(
+    file: &dyn BackingFile,
+    change: &FrameChange,
+) -> Result<(), (io::Error, CopyFault)> {
     let failed_write = |error| (error, CopyFault::Write);
     match change {
         FrameChange::Nothing => Ok(()),

@@ -101,6 +101,10 @@ impl Shared {
                 if syncing.succeeded() {
                     self.sink.first_durable_data(object.id);
                 }
+                // Not durable, and if it is lost the copies are compared once more.
+                if let Err(error) = object.record_after(&*file) {
+                    warn!(object = %object.id, %error, "a record can't be written");
+                }
                 Ok(())
             }
             Err(error) => {

@@ -1,6 +1,7 @@
 //! A volume's data on the simulated disk: what clients, crashes and bad disks do to it.
 
 mod durability;
+mod follow;
 mod order;
 mod restart;
 mod stream;
@@ -83,7 +84,12 @@ impl World {
     }
 
     fn stamping(&self) -> Stamping {
-        Stamping { now: self.clock.wall(), reign: self.reign(), ctime_floor: Timestamp::default() }
+        Stamping {
+            now: self.clock.wall(),
+            reign: self.reign(),
+            ctime_floor: Timestamp::default(),
+            key: None,
+        }
     }
 
     async fn write(

@@ -29,6 +29,12 @@ fn a_record_keeps_the_bytes_of_format_1() {
     let numbers = [2, 3, 260, 1 << 60, (1 << 60) + 1];
     assert_eq!(record(RecordState::Dirty, numbers).encode(), golden);
     assert_eq!(Record::decode(&golden), Ok(record(RecordState::Dirty, numbers)));
+    for (flags, state) in [(0, RecordState::Clean), (2, RecordState::InDoubt)] {
+        let mut golden = golden;
+        golden[1] = flags;
+        assert_eq!(record(state, numbers).encode(), golden);
+        assert_eq!(Record::decode(&golden), Ok(record(state, numbers)));
+    }
 }
 
 #[test]
@@ -41,8 +47,8 @@ fn a_record_of_another_format_is_refused() {
 #[test]
 fn a_record_with_unknown_flags_is_refused() {
     let mut bytes = record(RecordState::Clean, [0; 5]).encode();
-    bytes[1] = 2;
-    assert_eq!(Record::decode(&bytes), Err(BadRecord::Flags(2)));
+    bytes[1] = 4;
+    assert_eq!(Record::decode(&bytes), Err(BadRecord::Flags(4)));
 }
 
 proptest! {

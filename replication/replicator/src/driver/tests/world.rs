@@ -65,7 +65,12 @@ impl Appliance {
     }
 
     pub(super) fn stamping(&self) -> Stamping {
-        Stamping { now: self.clock.wall(), reign: reign(), ctime_floor: Timestamp::default() }
+        Stamping {
+            now: self.clock.wall(),
+            reign: reign(),
+            ctime_floor: Timestamp::default(),
+            key: None,
+        }
     }
 
     pub(super) async fn write(&self, offset: u64, payload: Bytes) -> Result<u32, Refusal> {

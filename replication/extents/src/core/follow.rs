@@ -1,0 +1,95 @@
+//! The part of a core that copies which follow one another need: the name of what is here, changes
+//! that come from the owner, and being made equal.
+//!
+//! Invariant: a copy that says it is at a mark holds exactly what its owner held after the change of
+//! that mark.
+
+use model::{Mark, Refusal, Reign, Span, Stamp, Timestamp};
+
+use super::{Core, Ticket, Touched, between};
+use crate::feed::{Frame, FrameChange};
+use crate::follow::CopyState;
+
+impl Core {
+    /// What is here, with all changes that were begun.
+    pub(crate) fn state(&self) -> CopyState {
+        match self.in_doubt {
+            true => CopyState::InDoubt,
+            false => CopyState::At(self.stamp.map(|stamp| stamp.mark).unwrap_or_default()),
+        }
+    }
+
+    /// Which extents may differ from other copies'.
+    pub(crate) fn touched(&self) -> &Touched {
+        &self.touched
+    }
+
+    /// From here on copies follow one another: its record says more.
+    pub(crate) fn share(&mut self) {
+        self.shared = true;
+    }
+
+    /// All copies hold the same up to `mark`, and have it durable.
+    pub(crate) fn settled(&mut self, mark: Mark) {
+        self.touched.settle(mark);
+    }
+
+    /// Gives what is here a name of its own: what follows upon it follows upon these very bytes.
+    pub(crate) fn name_anew(&mut self, reign: Reign, now: Timestamp) -> Result<Stamp, Refusal> {
+        if self.fault.is_some() {
+            return Err(Refusal::Fault);
+        }
+        let mark = self.give_mark(reign)?;
+        let times = self.stamp.unwrap_or(Stamp { mark, mtime: now, ctime: now });
+        let stamp = Stamp { mark, ..times };
+        self.stamp = Some(stamp);
+        self.in_doubt = false;
+        // The record must say so.
+        self.flagged = None;
+        self.done.0 += 1;
+        Ok(stamp)
+    }
+
+    /// Begins to make this copy equal to its owner's, of this name and size.
+    pub(crate) fn begin_equal(&mut self, mark: Mark, size: u64) -> Result<Ticket, Refusal> {
+        if self.fault.is_some() {
+            return Err(Refusal::Fault);
+        }
+        if mark.reign < self.given.reign || mark < self.given && !self.in_doubt {
+            return Err(Refusal::Fenced);
+        }
+        self.admit_span()?;
+        let previous = self.given;
+        self.given = self.given.max(mark);
+        self.in_doubt = true;
+        self.shared = true;
+        Ok(self.enter_whole(size, previous))
+    }
+
+    /// All of it has come.
+    pub(crate) fn finish_equal(&mut self, stamp: Stamp) {
+        self.stamp = Some(stamp);
+        self.in_doubt = false;
+        self.flagged = None;
+        self.done.0 += 1;
+        self.touched.forget();
+    }
+
+    /// Notes where the owner's changes fall.
+    pub(super) fn note_frames(&mut self, frames: &[Frame]) {
+        let mut size = self.size;
+        for frame in frames {
+            let span = match &frame.change {
+                FrameChange::Write { offset, bytes } => Span::new(*offset, bytes.len() as u64),
+                FrameChange::SetSize(to) => Some(between(*to, size)),
+                FrameChange::Copy { span, .. } | FrameChange::Hole(span) => Some(*span),
+                FrameChange::Later { end } => Some(between(*end, size)),
+                FrameChange::Nothing => None,
+            };
+            size = frame.change.size_after(size);
+            if let Some(span) = span {
+                self.touched.note(span, frame.mark);
+            }
+        }
+    }
+}
