@@ -28,7 +28,7 @@ struct Visible {
     installed: bool,
 }
 
-/// Format 2.
+/// Format 3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FleetState {
     applied: Index,
@@ -186,13 +186,18 @@ impl FleetState {
             Some((&STATE_FORMAT, body)) => {
                 postcard::from_bytes(body).map_err(|e| fault(e.to_string()))
             }
+            // The same without policies, which come last: an empty map of them is one byte.
+            Some((&STATE_FORMAT_WITHOUT_POLICIES, body)) => {
+                let body = [body, &[0]].concat();
+                postcard::from_bytes(&body).map_err(|e| fault(e.to_string()))
+            }
             Some((&STATE_FORMAT_OLD, body)) => {
                 let old: FleetStateV1 =
                     postcard::from_bytes(body).map_err(|e| fault(e.to_string()))?;
                 Ok(old.into())
             }
             Some((other, _)) => {
-                Err(fault(format!("format {other}, this program knows 1 and {STATE_FORMAT}")))
+                Err(fault(format!("format {other}, this program knows 1 to {STATE_FORMAT}")))
             }
             None => Err(fault("it is empty".into())),
         }
@@ -221,7 +226,8 @@ fn decode_command(entry: &LogEntry<'_>) -> Result<FleetCommand, CatalogFault> {
 }
 
 const KEY: &[u8] = b"fleet";
-const STATE_FORMAT: u8 = 2;
+const STATE_FORMAT: u8 = 3;
+const STATE_FORMAT_WITHOUT_POLICIES: u8 = 2;
 const STATE_FORMAT_OLD: u8 = 1;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{ApplianceId, EXPORT_RULES_MAX, Incarnation, View, VolumeId, VolumeInfo};
+use model::{ApplianceId, EXPORT_RULES_MAX, Incarnation, Policy, View, VolumeId, VolumeInfo};
 use serde::{Deserialize, Serialize};
 
 mod appliances;
@@ -42,7 +42,8 @@ pub const APPLIANCES_EVER_MAX: usize = 4096;
 /// The most appliances that hold one volume.
 pub const VOLUME_MEMBERS_MAX: usize = 3;
 
-/// All that the fleet's group keeps. Stored as format 2; [`FleetV1`] reads format 1.
+/// All that the fleet's group keeps. Stored as format 3; [`FleetV1`] reads format 1. Format 2 was the
+/// same without its last field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     secret: Option<Secret>,
@@ -56,6 +57,8 @@ pub struct Fleet {
     deleted: Vec<DeletedVolume>,
     seats: BTreeMap<VolumeId, Seats>,
     last_volume: VolumeId,
+    /// Of volumes that are kept otherwise than [`Policy::default`] says.
+    policies: BTreeMap<VolumeId, Policy>,
 }
 
 /// What the leases need to know of a member.
@@ -123,6 +126,17 @@ impl Fleet {
     /// Volumes that were deleted and can be brought back, in the order they were deleted.
     pub fn deleted_volumes(&self) -> &[DeletedVolume] {
         &self.deleted
+    }
+
+    /// How a volume's files are kept.
+    pub fn policy(&self, volume: VolumeId) -> Policy {
+        self.policies.get(&volume).copied().unwrap_or_default()
+    }
+
+    /// How many copies each of its files is to have: never more than it has members.
+    pub fn copies_wanted(&self, volume: VolumeId) -> usize {
+        let members = self.volume_members(volume).len().max(1);
+        usize::from(self.policy(volume).replicas).min(members)
     }
 
     /// Who holds a volume, be it deleted; `None` if there is none of that number.
@@ -211,6 +225,7 @@ impl Fleet {
             FleetCommand::DeleteVolume { volume } => {
                 self.take_volume(volume)?;
                 self.seats.remove(&volume);
+                self.policies.remove(&volume);
             }
             FleetCommand::DeleteVolumeAt { volume, now } => {
                 let info = self.take_volume(volume)?;
@@ -218,6 +233,7 @@ impl Fleet {
             }
             FleetCommand::UndeleteVolume { volume, name } => self.undelete(volume, name)?,
             FleetCommand::PurgeVolume { volume } => self.purge(volume)?,
+            FleetCommand::SetPolicy { volume, policy } => self.set_policy(volume, policy)?,
         }
         Ok(FleetAnswer::Done)
     }

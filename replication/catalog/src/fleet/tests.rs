@@ -1,4 +1,4 @@
-use model::{ExportRule, Incarnation, RootDirectory, Timestamp, VolumeId};
+use model::{Durability, ExportRule, Incarnation, Policy, RootDirectory, Timestamp, VolumeId};
 use ownership::{Authority, Drain, InvitationDigest, Labels, MemberKind, RemoveHow, Secret};
 
 use super::*;
@@ -131,14 +131,28 @@ fn every_entry_keeps_its_bytes() {
 }
 
 #[test]
-fn state_of_format_2_keeps_its_bytes() {
+fn state_of_format_2_is_read_with_one_copy_of_everything() {
     let catalog = open(Some(&bytes(include_str!("../records/fleet_state_1.hex"))));
     for command in new_commands() {
         apply(&catalog, &encode_fleet_command(&command)).unwrap();
     }
-    assert_eq!(hex(&catalog.image()), include_str!("../records/fleet_state_2.hex").trim());
+    let old = open(Some(&bytes(include_str!("../records/fleet_state_2.hex"))));
+    assert_eq!(old.fleet(), catalog.fleet());
+    assert_eq!(old.fleet().policy(VolumeId::new(1)), Policy::default());
+}
+
+#[test]
+fn state_of_format_3_keeps_its_bytes() {
+    let catalog = open(Some(&bytes(include_str!("../records/fleet_state_2.hex"))));
+    let policy = Policy { replicas: 2, durability: Durability::Local };
+    let command =
+        encode_fleet_command(&FleetCommand::SetPolicy { volume: VolumeId::new(4), policy });
+    assert_eq!(hex(&command), include_str!("../records/fleet_entries_3.hex").trim());
+    apply(&catalog, &command).unwrap();
+    assert_eq!(hex(&catalog.image()), include_str!("../records/fleet_state_3.hex").trim());
     let again = open(Some(&catalog.image()));
     assert_eq!(again.fleet(), catalog.fleet());
+    assert_eq!(again.fleet().policy(VolumeId::new(4)), policy);
 }
 
 #[test]
@@ -189,7 +203,7 @@ fn an_image_takes_the_place_of_what_was_here_unless_it_is_broken() {
 
 #[test]
 fn any_bytes_are_state_or_a_fault_and_never_a_panic() {
-    let image = bytes(include_str!("../records/fleet_state_2.hex"));
+    let image = bytes(include_str!("../records/fleet_state_3.hex"));
     for at in 0..image.len() {
         for flip in [1, 0x80, 0xff] {
             let mut broken = image.clone();

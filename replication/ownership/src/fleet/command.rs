@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use model::{ApplianceId, ExportRule, Incarnation, RootDirectory, Timestamp, View, VolumeId};
+use model::{
+    ApplianceId, ExportRule, Incarnation, Policy, RootDirectory, Timestamp, View, VolumeId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::member::{Authority, InvitationDigest, Labels, MemberKind, Secret};
@@ -176,6 +178,13 @@ pub enum FleetCommand {
     PurgeVolume {
         /// Which.
         volume: VolumeId,
+    },
+    /// Says how a volume's files are kept from now on.
+    SetPolicy {
+        /// Which.
+        volume: VolumeId,
+        /// How.
+        policy: Policy,
     },
 }
 

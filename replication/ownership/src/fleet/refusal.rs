@@ -132,4 +132,7 @@ pub enum FleetRefusal {
     /// It is still wanted there.
     #[error("appliance {0} is still to hold the volume")]
     StillWanted(ApplianceId),
+    /// So many copies can't be.
+    #[error("a volume keeps 1 to {VOLUME_MEMBERS_MAX} copies of each file")]
+    BadPolicy,
 }

@@ -1,8 +1,8 @@
 //! The directory of volumes: who holds them, and how they come and go.
 
 use model::{
-    ApplianceId, EXPORT_RULES_MAX, ExportRule, LossCount, RootDirectory, Timestamp, VolumeId,
-    VolumeInfo, is_volume_name,
+    ApplianceId, EXPORT_RULES_MAX, ExportRule, LossCount, Policy, RootDirectory, Timestamp,
+    VolumeId, VolumeInfo, is_volume_name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,19 @@ impl Fleet {
         Ok(())
     }
 
+    pub(super) fn set_policy(
+        &mut self,
+        volume: VolumeId,
+        policy: Policy,
+    ) -> Result<(), FleetRefusal> {
+        self.volume_mut(volume)?;
+        if !(1..=VOLUME_MEMBERS_MAX).contains(&usize::from(policy.replicas)) {
+            return Err(FleetRefusal::BadPolicy);
+        }
+        self.policies.insert(volume, policy);
+        Ok(())
+    }
+
     pub(super) fn left(
         &mut self,
         volume: VolumeId,
@@ -119,6 +132,7 @@ impl Fleet {
         let at = self.deleted_at(volume)?;
         self.deleted.remove(at);
         self.seats.remove(&volume);
+        self.policies.remove(&volume);
         Ok(())
     }
 
