@@ -68,6 +68,7 @@ fn routes<O: Operator>() -> Routes<O> {
         .at("/v1/volumes/{name}", d(), delete(volumes::delete_volume::<O>))
         .at("/v1/volumes/{name}/check", p(), post(volumes::check_volume::<O>))
         .at("/v1/volumes/{name}/members", p(), post(volumes::set_volume_members::<O>))
+        .at("/v1/volumes/{name}/policy", p(), post(volumes::set_volume_policy::<O>))
         .at("/v1/volumes/{name}/exports", p(), post(volumes::set_export::<O>))
         .at("/v1/volumes/{name}/exports", d(), delete(volumes::remove_export::<O>))
         .at("/v1/volumes/{name}/faults/{object}/clear", p(), post(volumes::clear_fault::<O>))

@@ -27,5 +27,5 @@ pub use views::{
     ExportView, FaultView, FleetView, ForwardsView, HeldView, InvitationView, Invite, JobView,
     Join, LabelsView, LedgerView, MemberView, OpenInvitationView, PinWanted, RemoteView,
     RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
-    VolumeView, WhereView,
+    VolumePolicy, VolumeView, WhereView,
 };

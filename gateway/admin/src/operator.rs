@@ -11,7 +11,7 @@ use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DrainView, ExplainView, FaultView, FleetView,
     InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView, PinWanted,
     RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
-    VolumeView, WhereView,
+    VolumePolicy, VolumeView, WhereView,
 };
 
 /// Why something was not done (RFC 9457).
@@ -99,6 +99,13 @@ pub trait Operator: Send + Sync + 'static {
         &self,
         name: &str,
         wanted: VolumeMembers,
+    ) -> impl Future<Output = Result<VolumeView, Problem>> + Send;
+
+    /// Says how a volume's files are kept.
+    fn set_volume_policy(
+        &self,
+        name: &str,
+        wanted: VolumePolicy,
     ) -> impl Future<Output = Result<VolumeView, Problem>> + Send;
 
     /// Sets the rule for one pattern of clients: replaces the one there is, or is added last.

@@ -10,7 +10,7 @@ use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, ExplainView, ExportView,
     FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView,
     OpenInvitationView, PinWanted, RemovalHow, RemovalView, StatusView, TokenView, Transfer,
-    TransferTo, Undelete, VolumeMembers, VolumeView, WhereView,
+    TransferTo, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 
 /// Bytes that count up.
@@ -104,6 +104,15 @@ impl Operator for FakeOperator {
     ) -> Result<VolumeView, Problem> {
         known(name, "media")?;
         Ok(VolumeView { members: wanted.on, ..media(vec![]) })
+    }
+
+    async fn set_volume_policy(
+        &self,
+        name: &str,
+        wanted: VolumePolicy,
+    ) -> Result<VolumeView, Problem> {
+        known(name, "media")?;
+        Ok(VolumeView { replicas: wanted.replicas.unwrap_or(1), ..media(vec![]) })
     }
 
     async fn set_export(&self, name: &str, rule: ExportRule) -> Result<VolumeView, Problem> {
@@ -297,6 +306,9 @@ fn media(exports: Vec<ExportView>) -> VolumeView {
         exports,
         members: vec!["ada".to_owned()],
         leaving: vec![],
+        replicas: 1,
+        durability: "all-in-sync".to_owned(),
+        degraded: 0,
     }
 }
 

@@ -80,6 +80,27 @@ pub struct VolumeView {
     /// Those that shall not any more and may still have files of it.
     #[serde(default)]
     pub leaving: Vec<String>,
+    /// How many copies of each file are to be kept.
+    #[serde(default = "one")]
+    pub replicas: u8,
+    /// `all-in-sync`: what is committed is durable at every good copy. `local`: at one.
+    #[serde(default = "all_in_sync")]
+    pub durability: String,
+    /// How many files have a copy that is not whole.
+    #[serde(default)]
+    pub degraded: usize,
+}
+
+/// How a volume's files are kept; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumePolicy {
+    /// How many copies of each file, 1 to 3.
+    #[serde(default)]
+    pub replicas: Option<u8>,
+    /// `all-in-sync` or `local`.
+    #[serde(default)]
+    pub durability: Option<String>,
 }
 
 /// A volume that was deleted and can be brought back.
@@ -160,6 +181,9 @@ pub struct CreateVolume {
     /// Appliances that shall hold it, by name; none are chosen by placement.
     #[serde(default)]
     pub on: Vec<String>,
+    /// How its files are kept.
+    #[serde(default)]
+    pub policy: VolumePolicy,
 }
 
 /// An object with a stale copy.
@@ -518,6 +542,14 @@ fn squash_root() -> Squash {
 
 fn anonymous() -> u32 {
     model::ANONYMOUS_ID
+}
+
+fn one() -> u8 {
+    1
+}
+
+fn all_in_sync() -> String {
+    "all-in-sync".to_owned()
 }
 
 fn root_mode() -> u32 {

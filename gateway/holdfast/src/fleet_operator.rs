@@ -12,11 +12,11 @@ use admin::{
     FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView,
     OpenInvitationView, Operator, PinWanted, Problem, ProblemKind, RemoteView, RemovalHow,
     RemovalView, StatusView, Token, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
-    VolumeView, WhereView,
+    VolumePolicy, VolumeView, WhereView,
 };
 use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;
-use model::{ApplianceId, Clock, Entropy, ExportRule, ObjectId, RootDirectory};
+use model::{ApplianceId, Clock, Durability, Entropy, ExportRule, ObjectId, Policy, RootDirectory};
 use ownership::FleetRefusal;
 use router::{OperatorRefusal, Router, VolumeStatus};
 use tokio::sync::mpsc;
@@ -77,14 +77,19 @@ impl Operator for FleetOperator {
     }
 
     async fn create_volume(&self, wanted: CreateVolume) -> Result<VolumeView, Problem> {
-        let CreateVolume { name, root_uid, root_gid, root_mode, on } = wanted;
+        let CreateVolume { name, root_uid, root_gid, root_mode, on, policy } = wanted;
+        let policy = policy_of(&policy, Policy::default())?;
         if root_mode > 0o7777 {
             let detail = format!("root_mode {root_mode:o} has bits beyond 07777");
             return Err(Problem::new(ProblemKind::BadRequest, detail));
         }
         let root = RootDirectory { uid: root_uid, gid: root_gid, mode: root_mode };
         let on = on.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
-        self.router.create_volume(name.clone(), vec![], root, &on).await.map_err(problem)?;
+        let made = self.router.create_volume(name.clone(), vec![], root, &on).await;
+        let volume = made.map_err(problem)?;
+        if policy != Policy::default() {
+            self.router.set_policy(volume, policy).await.map_err(problem)?;
+        }
         self.volume(&name)
     }
 
@@ -110,6 +115,17 @@ impl Operator for FleetOperator {
         wanted: VolumeMembers,
     ) -> Result<VolumeView, Problem> {
         self.set_holders(name, wanted).await
+    }
+
+    async fn set_volume_policy(
+        &self,
+        name: &str,
+        wanted: VolumePolicy,
+    ) -> Result<VolumeView, Problem> {
+        let volume = self.router.volume_status(name).map_err(problem)?.info.id;
+        let policy = policy_of(&wanted, self.router.fleet_now().policy(volume))?;
+        self.router.set_policy(volume, policy).await.map_err(problem)?;
+        self.volume(name)
     }
 
     async fn set_export(&self, name: &str, rule: ExportRule) -> Result<VolumeView, Problem> {
@@ -286,9 +302,32 @@ impl FleetOperator {
             exports: status.info.exports.iter().map(ExportView::from).collect(),
             members: names(&seats.members),
             leaving: names(&seats.leaving),
+            replicas: fleet.policy(status.info.id).replicas,
+            durability: match fleet.policy(status.info.id).durability {
+                Durability::AllInSync => ALL_IN_SYNC.to_owned(),
+                Durability::Local => LOCAL.to_owned(),
+            },
+            degraded: status.degraded,
         }
     }
 }
+
+/// What somebody wants of a volume that is kept as `present` says.
+fn policy_of(wanted: &VolumePolicy, present: Policy) -> Result<Policy, Problem> {
+    let durability = match wanted.durability.as_deref() {
+        None => present.durability,
+        Some(ALL_IN_SYNC) => Durability::AllInSync,
+        Some(LOCAL) => Durability::Local,
+        Some(other) => {
+            let detail = format!("durability {other:?} is neither {ALL_IN_SYNC} nor {LOCAL}");
+            return Err(Problem::new(ProblemKind::BadRequest, detail));
+        }
+    };
+    Ok(Policy { replicas: wanted.replicas.unwrap_or(present.replicas), durability })
+}
+
+const ALL_IN_SYNC: &str = "all-in-sync";
+const LOCAL: &str = "local";
 
 fn problem(refusal: OperatorRefusal) -> Problem {
     let kind = match &refusal {
@@ -333,6 +372,7 @@ fn fleet_problem(refusal: &FleetRefusal) -> ProblemKind {
         | FleetRefusal::TooManyAddresses
         | FleetRefusal::BadLabels
         | FleetRefusal::BadVolumeMembers
+        | FleetRefusal::BadPolicy
         | FleetRefusal::WitnessHoldsNothing(_) => ProblemKind::BadRequest,
         FleetRefusal::Founded
         | FleetRefusal::VolumeExists(_)

@@ -42,6 +42,11 @@ pub fn volumes(volumes: &[VolumeView]) -> String {
             volume.export_path.clone(),
             volume.objects.to_string(),
             volume.exports.len().to_string(),
+            match volume.durability.as_str() {
+                "local" => format!("{} LOCAL", volume.replicas),
+                _ => volume.replicas.to_string(),
+            },
+            volume.degraded.to_string(),
             volume.faults.to_string(),
             volume.loss_count.to_string(),
             match volume.leaving.is_empty() {
@@ -52,7 +57,8 @@ pub fn volumes(volumes: &[VolumeView]) -> String {
             },
         ]
     });
-    let header = ["VOLUME", "MOUNT", "OBJECTS", "EXPORTS", "FAULTS", "LOSSES", "ON"];
+    let header =
+        ["VOLUME", "MOUNT", "OBJECTS", "EXPORTS", "COPIES", "DEGRADED", "FAULTS", "LOSSES", "ON"];
     table(&header, rows.collect())
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use catalog::Imaging;
 use mesh::{BulkStream, Handler, Message, Topic};
 use model::{ApplianceId, Change, GroupId, Index, ObjectId, Refusal, Span, VolumeId};
+use ownership::effective_owner;
 use volume::{Refused, WriteRequest};
 
 use crate::local::{DataAnswer, Local};
@@ -98,6 +99,7 @@ impl<S: Imaging> Router<S> {
                 Ok((record, pin)) => Reply::Record { record, pin },
                 Err(refusal) => Reply::Not(refusal),
             }),
+            Request::Copy(ask) => alone(Reply::Copied(self.copy_asked(from, *ask, payload).await)),
             Request::Jobs => alone(Reply::Jobs(self.jobs_here())),
             Request::Pin { volume, object, to } => alone(self.pin_here(volume, object, to).await),
             Request::Explain { volume, object } => alone(self.explain_here(volume, object)),
@@ -203,6 +205,7 @@ impl<S: Imaging> Router<S> {
                 Returned::Set(self.serve_set(&ask, local, *object, *set, *guard).await?)
             }
             Call::SizeCreated { object, set, made } => {
+                self.join_copies(local, *object).await?;
                 let _pass = local.gates.pass(*object).await;
                 Returned::Set(self.size_here(&ask, local, *object, *set, *made).await?)
             }
@@ -250,7 +253,10 @@ impl<S: Imaging> Router<S> {
         answers: Vec<(model::RequestKey, DataAnswer)>,
     ) -> Reply {
         let Ok(local) = self.local(volume) else { return Reply::Not(Refusal::Stale) };
-        let owner = local.file(object).ok().and_then(|f| f.inode.record().map(|r| r.owner));
+        let fleet = self.fleet_now();
+        let owner = local.file(object).ok().and_then(|file| {
+            effective_owner(file.inode.record()?, |appliance| fleet.is_up(appliance))
+        });
         if owner != Some(from) {
             return Reply::Not(Refusal::Fenced);
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use catalog::{Command, Imaging, Preview};
 use model::permission;
 use model::{
-    ApplianceId, Attributes, Change, DataFacts, Inode, InodeKind, Mark, ObjectId, Refusal, Reign,
-    RequestKey, SetAttributes, SetTime, Span, Timestamp, Wcc, WccBefore, Written,
+    Attributes, Change, DataFacts, Inode, InodeKind, Mark, ObjectId, Refusal, Reign, RequestKey,
+    SetAttributes, SetTime, Span, Stability, Timestamp, Wcc, WccBefore, Written,
 };
 use volume::{Ask, Attached, Committed, ReadData, Refused, WriteRequest, Wrote};
 
@@ -39,19 +39,71 @@ impl<S: Imaging> Router<S> {
         local: &Arc<Local<S>>,
         request: WriteRequest,
     ) -> Result<Wrote, Refused> {
-        let object = request.object;
+        let (object, stability) = (request.object, request.stability);
         let call = async {
             match self.write_once(ask, local, request).await {
-                Ok(wrote) => DataAnswer::Wrote(wrote),
+                Ok((wrote, mark)) => DataAnswer::WroteAt(wrote, mark),
                 Err(refused) => DataAnswer::Refused(Box::new(refused)),
             }
         };
-        match local.data_calls.once_about(Some(object), ask.key, call).await {
-            DataAnswer::Wrote(wrote) => Ok(wrote),
-            DataAnswer::Refused(refused) => Err(*refused),
+        let (mut wrote, mark) = match local.data_calls.once_about(Some(object), ask.key, call).await
+        {
+            DataAnswer::WroteAt(wrote, mark) => (wrote, mark),
+            DataAnswer::Wrote(wrote) => (wrote, self.last_change(local, object).await?),
+            DataAnswer::Refused(refused) => return Err(*refused),
             // One key, two procedures: the digest covers the procedure, so this can't be.
-            DataAnswer::Set(_) => Err(Refusal::Fault.into()),
+            DataAnswer::Set(_) | DataAnswer::SetAt(..) => return Err(Refusal::Fault.into()),
+        };
+        // Also of a call that an earlier owner executed: it may not have come so far.
+        let done = wrote.written.committed;
+        wrote.written.committed = self.secure(local, object, mark, (done, stability)).await?;
+        Ok(wrote)
+    }
+
+    /// Sees to it that a change is where it must be, and as durable there as was asked, of which
+    /// some is done: what was done then.
+    ///
+    /// # Errors
+    /// `Fenced` if another appliance may own the file by now: the change was made, and whoever owns
+    /// it then knows the call.
+    async fn secure(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        mark: Mark,
+        (done, wanted): (Stability, Stability),
+    ) -> Result<Stability, Refused> {
+        let wanted = if wanted == Stability::Unstable { wanted } else { Stability::FileSync };
+        let file = self.owned(local, object)?;
+        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
+        if alone && done >= wanted {
+            return Ok(done);
         }
+        let here = async {
+            match done >= wanted {
+                true => Ok(()),
+                false => local.objects.commit(object, file.has_data).await.map(drop),
+            }
+        };
+        let there = self.copies_have(local, object, mark, wanted);
+        let (here, there) = tokio::join!(here, there);
+        local.news.no_fault_open().await;
+        here?;
+        there?;
+        if self.owned(local, object)?.epoch != file.epoch {
+            return Err(Refusal::Fenced.into());
+        }
+        if !alone && wanted == Stability::FileSync && !file.has_data {
+            local.news.first_secured(object);
+        }
+        Ok(wanted.max(done))
+    }
+
+    /// The name of what is here.
+    async fn last_change(&self, local: &Local<S>, object: ObjectId) -> Result<Mark, Refused> {
+        let file = self.owned(local, object)?;
+        let facts = local.objects.facts(object, file.has_data).await?;
+        Ok(facts.stamp.map(|stamp| stamp.mark).unwrap_or_default())
     }
 
     async fn write_once(
@@ -59,13 +111,13 @@ impl<S: Imaging> Router<S> {
         ask: &Ask,
         local: &Arc<Local<S>>,
         request: WriteRequest,
-    ) -> Result<Wrote, Refused> {
+    ) -> Result<(Wrote, Mark), Refused> {
         let WriteRequest { object, span, payload, stability } = request;
         // Taken before the bytes are written: a loss after this changes it.
         let verifier = self.verifier(ask.volume);
         let seen = self.own_file(local, object).await?;
         self.may_change(ask, local, object, &seen).await?;
-        self.leave_copies_behind(local, object, &seen).await?;
+        self.copies_are_joined(local, object, &seen).await?;
         // A write of nothing has no effect at all (POSIX write).
         let dropped = match span.is_empty() {
             true => None,
@@ -73,7 +125,10 @@ impl<S: Imaging> Router<S> {
         };
         let file = dropped.as_ref().unwrap_or(&seen);
         self.same_view(ask)?;
-        let stamping = local.stamping(file, self.parts.clock.wall());
+        let stamping = local.stamping(file, ask.key, self.parts.clock.wall());
+        // With other copies it is made durable at all of them at once, afterwards.
+        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
+        let stability = if alone { stability } else { Stability::Unstable };
         let written = local
             .objects
             .write(object, file.has_data, span.offset(), payload, stability, stamping)
@@ -90,7 +145,8 @@ impl<S: Imaging> Router<S> {
             .then(|| WccBefore::from(&seen.inode.attributes(object, done.before)));
         let wcc = Wcc { before, after: Some(inode.attributes(object, done.after)) };
         let written = Written { count: done.count, committed: done.committed, verifier };
-        Ok(Wrote { written, wcc })
+        let mark = done.after.stamp.map(|stamp| stamp.mark).unwrap_or_default();
+        Ok((Wrote { written, wcc }, mark))
     }
 
     /// Whether COMMIT may be done here, and to which file.
@@ -102,9 +158,30 @@ impl<S: Imaging> Router<S> {
     ) -> Result<OwnFile, Refused> {
         let file = self.own_file(local, object).await?;
         self.may_change(ask, local, object, &file).await?;
-        // What came here with the file is not durable in the copy that it left.
-        self.leave_copies_behind(local, object, &file).await?;
+        self.copies_are_joined(local, object, &file).await?;
         Ok(file)
+    }
+
+    /// Makes everything durable that was written before the call, here and at every good copy.
+    pub(crate) async fn commit_everywhere(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        file: &OwnFile,
+    ) -> Result<Result<DataFacts, Refusal>, Refused> {
+        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
+        if alone {
+            return Ok(local.objects.commit(object, file.has_data).await);
+        }
+        let mark = self.last_change(local, object).await?;
+        let here = local.objects.commit(object, file.has_data);
+        let there = self.copies_have(local, object, mark, Stability::FileSync);
+        let (here, there) = tokio::join!(here, there);
+        there?;
+        if !file.has_data {
+            local.news.first_secured(object);
+        }
+        Ok(here)
     }
 
     /// What COMMIT answers after its sync.
@@ -197,19 +274,26 @@ impl<S: Imaging> Router<S> {
         ask: &Ask,
         local: &Local<S>,
         object: ObjectId,
-        set: impl Future<Output = Result<Wcc, Refused>>,
+        set: impl Future<Output = Result<(Wcc, Mark), Refused>>,
     ) -> Result<Wcc, Refused> {
         let call = async {
             match set.await {
-                Ok(wcc) => DataAnswer::Set(wcc),
+                Ok((wcc, mark)) => DataAnswer::SetAt(wcc, mark),
                 Err(refused) => DataAnswer::Refused(Box::new(refused)),
             }
         };
-        match local.data_calls.once_about(Some(object), ask.key, call).await {
-            DataAnswer::Set(wcc) => Ok(wcc),
-            DataAnswer::Refused(refused) => Err(*refused),
-            DataAnswer::Wrote(_) => Err(Refusal::Fault.into()),
+        let (wcc, mark) = match local.data_calls.once_about(Some(object), ask.key, call).await {
+            DataAnswer::SetAt(wcc, mark) => (wcc, mark),
+            DataAnswer::Set(wcc) => (wcc, self.last_change(local, object).await?),
+            DataAnswer::Refused(refused) => return Err(*refused),
+            DataAnswer::Wrote(_) | DataAnswer::WroteAt(..) => return Err(Refusal::Fault.into()),
+        };
+        // A SETATTR that left the data alone has no mark of it.
+        if mark > Mark::default() {
+            let file_sync = (Stability::Unstable, Stability::FileSync);
+            self.secure(local, object, mark, file_sync).await?;
         }
+        Ok(wcc)
     }
 
     /// Checks permission and guard for all parts first; then size, durable; then one entry for the
@@ -221,14 +305,15 @@ impl<S: Imaging> Router<S> {
         object: ObjectId,
         set: SetAttributes,
         guard: Option<Timestamp>,
-    ) -> Result<Wcc, Refused> {
+    ) -> Result<(Wcc, Mark), Refused> {
         let file = self.owned(local, object)?;
         let facts = local.objects.facts(object, file.has_data).await?;
         let standing = file.inode.attributes(object, facts);
         if self.was_entered(ask, local)? {
             // Its entry outlived a restart, its answer in memory did not: the guard must not be
             // held against the very change it let through.
-            return Ok(Wcc { before: None, after: Some(standing) });
+            let wcc = Wcc { before: None, after: Some(standing) };
+            return Ok((wcc, facts.stamp.map(|stamp| stamp.mark).unwrap_or_default()));
         }
         let attached = Attached {
             object: Wcc { before: Some(WccBefore::from(&standing)), after: Some(standing) },
@@ -246,15 +331,16 @@ impl<S: Imaging> Router<S> {
             self.may_set(ask, local, object, rest).map_err(refused)?;
         }
         let steps = match (set.size, rest) {
-            (Some(size), None) => self.set_size(ask, local, object, &file, size).await?,
+            // Alone it is the whole call: other copies get to know it.
+            (Some(size), None) => self.set_size(ask, ask.key, local, (object, &file), size).await?,
             (Some(size), Some(rest)) => {
-                let sized = self.set_size(ask, local, object, &file, size).await?;
+                let sized = self.set_size(ask, None, local, (object, &file), size).await?;
                 let rested = self.set_rest(ask, local, object, rest, None).await;
                 sized.then(rested.map_err(refused)?)
             }
             (None, _) => self.set_rest(ask, local, object, set, guard).await.map_err(refused)?,
         };
-        Ok(steps.wcc())
+        Ok((steps.wcc(), steps.made.unwrap_or_default()))
     }
 
     /// Whether the call's entry was applied, with success.
@@ -267,17 +353,17 @@ impl<S: Imaging> Router<S> {
     async fn set_size(
         &self,
         ask: &Ask,
+        key: Option<RequestKey>,
         local: &Arc<Local<S>>,
-        object: ObjectId,
-        seen: &OwnFile,
+        (object, seen): (ObjectId, &OwnFile),
         size: u64,
     ) -> Result<Steps, Refused> {
         self.may_change(ask, local, object, seen).await?;
-        self.leave_copies_behind(local, object, seen).await?;
+        self.copies_are_joined(local, object, seen).await?;
         let dropped = self.drop_privileges(ask, local, object, seen).await?;
         let file = dropped.as_ref().unwrap_or(seen);
         self.same_view(ask)?;
-        let stamping = local.stamping(file, self.parts.clock.wall());
+        let stamping = local.stamping(file, key, self.parts.clock.wall());
         let sized = local.objects.set_size(object, file.has_data, size, stamping).await;
         local.news.no_fault_open().await;
         match sized {
@@ -290,6 +376,7 @@ impl<S: Imaging> Router<S> {
                     left: Moment::of(&inode, &done.after),
                     after: inode.attributes(object, done.after),
                     alone: inode.change == file.inode.change,
+                    made: done.after.stamp.map(|stamp| stamp.mark),
                 })
             }
             Err(refusal) => Err(self.refused_file(local, object, file, refusal).await),
@@ -331,6 +418,7 @@ impl<S: Imaging> Router<S> {
                         left,
                         after: inode.attributes(object, facts_now),
                         alone: left == Moment::of(&entered, &facts),
+                        made: None,
                     });
                 }
             }
@@ -394,31 +482,6 @@ impl<S: Imaging> Router<S> {
         Ok(Some(self.owned(local, object)?))
     }
 
-    /// Copies elsewhere that are as good as ours are not from here on: they are marked so before
-    /// the first change that they miss is acknowledged.
-    async fn leave_copies_behind(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-        file: &OwnFile,
-    ) -> Result<(), Refused> {
-        let Some(record) = file.inode.record() else { return Ok(()) };
-        if record.replicas.len() == 1 {
-            return Ok(());
-        }
-        let me = self.parts.appliance;
-        let good = |a: &&ApplianceId| **a != me && !record.stale.contains(a);
-        for &appliance in record.replicas.iter().filter(good) {
-            let command = Command::MarkStale { object, appliance };
-            match self.enter_under(local, file.reign(), command).await {
-                // Given up since we looked: it misses nothing any more.
-                Ok(_) | Err(Refusal::Invalid) => {}
-                Err(refusal) => return Err(refusal.into()),
-            }
-        }
-        Ok(())
-    }
-
     /// A file that this appliance owns now.
     ///
     /// # Errors
@@ -480,12 +543,15 @@ struct Steps {
     after: Attributes,
     /// Whether nobody else's change came between before and after.
     alone: bool,
+    /// The change of data that was one of them.
+    made: Option<Mark>,
 }
 
 impl Steps {
     fn then(self, next: Self) -> Self {
         let alone = self.alone && next.alone && self.left == next.found;
-        Self { before: self.before, found: self.found, alone, ..next }
+        let made = next.made.or(self.made);
+        Self { before: self.before, found: self.found, alone, made, ..next }
     }
 
     /// Before and after enclose this change alone, or there is no before.

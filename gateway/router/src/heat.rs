@@ -87,6 +87,8 @@ impl<S: Imaging> Router<S> {
             TransferCause::Asked => Cause::Asked,
             TransferCause::Heat => Cause::Heat,
             TransferCause::Drain => Cause::Drain,
+            // It did not move.
+            TransferCause::Copy => return,
         };
         let change = OwnerChange {
             volume: local.id,

@@ -146,7 +146,13 @@ async fn tend<S: Imaging>(router: std::sync::Weak<Router<S>>, local: std::sync::
             if router.locals.read().get(&local.id).is_none_or(|open| !Arc::ptr_eq(open, &local)) {
                 // Not yet listed, or deleted: nothing to tend.
             } else {
-                for objects in local.news.take_first_data().chunks(HAS_DATA_PER_ENTRY_MAX) {
+                let mut have_data = local.news.take_first_data();
+                // Of a file with several copies it is said when all of them have it.
+                have_data.retain(|object| is_alone(&local, *object));
+                have_data.extend(local.news.take_secured());
+                have_data.sort_unstable();
+                have_data.dedup();
+                for objects in have_data.chunks(HAS_DATA_PER_ENTRY_MAX) {
                     router.enter_unawaited(&local, Command::HasData(objects.to_vec()));
                 }
                 match router.remove_backing_files(&local).await {
@@ -160,6 +166,13 @@ async fn tend<S: Imaging>(router: std::sync::Weak<Router<S>>, local: std::sync::
         }
         tokio::time::sleep(TEND_EVERY).await;
     }
+}
+
+/// Whether a file has one copy.
+fn is_alone<S: Imaging>(local: &Local<S>, object: ObjectId) -> bool {
+    let inode = local.inode(object).ok();
+    let record = inode.as_ref().and_then(|inode| inode.record());
+    record.is_some_and(|record| record.replicas.len() == 1)
 }
 
 /// Puts backing files that neither the catalog nor its removal list knows into quarantine, once a

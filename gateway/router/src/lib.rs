@@ -9,9 +9,11 @@
 
 mod answering;
 mod attributes;
+mod copies;
 mod data;
 mod duplicates;
 mod entering;
+mod followed;
 mod following;
 mod gates;
 mod heat;
@@ -34,6 +36,7 @@ mod router;
 mod routing;
 mod serving;
 mod standing;
+mod tending;
 mod transfers;
 mod waiters;
 mod wire;

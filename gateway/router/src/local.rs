@@ -7,12 +7,14 @@ use catalog::{Answer, Catalog, Imaging};
 use consensus::GroupView;
 use extents::{CopyFault, Objects, Sink, Stamping};
 use model::{
-    ApplianceId, Epoch, Inode, InodeKind, ObjectId, Refusal, Reign, Timestamp, View, VolumeId, Wcc,
+    ApplianceId, Epoch, Inode, InodeKind, Mark, ObjectId, Refusal, Reign, RequestKey, Timestamp,
+    View, VolumeId, Wcc,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
+use crate::copies::Fans;
 use crate::duplicates::Duplicates;
 use crate::gates::Gates;
 use crate::machines::Machine;
@@ -34,6 +36,8 @@ pub struct Local<S> {
     pub(crate) reigning: tokio::sync::Mutex<()>,
     /// Where requests wait while their file changes its owner.
     pub(crate) gates: Gates,
+    /// Copies elsewhere that follow files of this appliance.
+    pub(crate) fans: Fans,
     pub(crate) news: Arc<News>,
     /// Changes of names that are under way.
     pub(crate) name_calls: Duplicates<Answer>,
@@ -63,12 +67,16 @@ const SETTERS: usize = 32;
 /// The answer to a data request, as far as a second sending needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum DataAnswer {
-    /// WRITE.
+    /// WRITE, as an earlier program answered it.
     Wrote(volume::Wrote),
-    /// SETATTR.
+    /// SETATTR, as an earlier program answered it.
     Set(Wcc),
     /// Either.
     Refused(Box<volume::Refused>),
+    /// WRITE: made by that change, which is at the owner's copy, as durable as is said there.
+    WroteAt(volume::Wrote, Mark),
+    /// SETATTR: made by that change, if it changed the data.
+    SetAt(Wcc, Mark),
 }
 
 impl DataAnswer {
@@ -76,7 +84,7 @@ impl DataAnswer {
     /// with the same call would be told so for ever.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Wrote(_) | Self::Set(_) => true,
+            Self::Wrote(_) | Self::Set(_) | Self::WroteAt(..) | Self::SetAt(..) => true,
             Self::Refused(refused) => {
                 let refusal = refused.refusal;
                 let again = matches!(refusal, Refusal::Busy | Refusal::Conflict | Refusal::Fenced);
@@ -139,9 +147,9 @@ impl<S: Imaging> Local<S> {
     }
 
     /// What a data change of `file` at `now` is stamped with.
-    pub fn stamping(&self, file: &OwnFile, now: Timestamp) -> Stamping {
+    pub fn stamping(&self, file: &OwnFile, key: Option<RequestKey>, now: Timestamp) -> Stamping {
         let reign = Reign { epoch: file.epoch, view: self.reign() };
-        Stamping { now, reign, ctime_floor: file.inode.times.ctime, key: None }
+        Stamping { now, reign, ctime_floor: file.inode.times.ctime, key }
     }
 }
 
@@ -156,6 +164,8 @@ pub struct News {
     volume: VolumeId,
     /// Objects that got their first durable data.
     first_data: Mutex<Vec<ObjectId>>,
+    /// The same, at every good copy.
+    secured: Mutex<Vec<ObjectId>>,
     /// Faults that are not yet entered; while there are any, no WRITE or COMMIT is answered.
     faults_open: AtomicUsize,
     faults_entered: Notify,
@@ -169,6 +179,7 @@ impl News {
         let news = Self {
             volume,
             first_data: Mutex::default(),
+            secured: Mutex::default(),
             faults_open: AtomicUsize::new(0),
             faults_entered: Notify::new(),
             faults,
@@ -190,6 +201,17 @@ impl News {
     pub fn fault_entered(&self) {
         self.faults_open.fetch_sub(1, Ordering::AcqRel);
         self.faults_entered.notify_waiters();
+    }
+
+    /// Every good copy of the object has durable data.
+    pub fn first_secured(&self, object: ObjectId) {
+        self.secured.lock().push(object);
+    }
+
+    /// Takes the objects of which every good copy has had its first durable data since the last
+    /// call.
+    pub fn take_secured(&self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.secured.lock())
     }
 
     /// Takes the objects that got their first durable data since the last call.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use catalog::{Answer, Command, Imaging, Listed, ListedName, LookedUp, Preview};
+use catalog::{Answer, Command, Imaging, Listed, ListedName, LookedUp, Others, Preview};
 use model::permission::{self, Access};
 use model::{
-    ApplianceId, Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange, Identity,
-    InodeKind, ObjectId, Refusal, Reign, SetAttributes, SetTime, Wcc, WccBefore,
+    ApplianceId, Asked, Attributes, Change, Changed, CreateHow, DataFacts, DirectoryChange,
+    Identity, InodeKind, ObjectId, Refusal, Reign, SetAttributes, SetTime, VolumeId, Wcc,
+    WccBefore,
 };
 use volume::{Ask, Attached, Done, Entry, Found, Listing, LookUpName, Page, Refused};
 
@@ -189,6 +190,7 @@ impl<S: Imaging> Router<S> {
         let owned_here =
             changed.inode.as_ref().and_then(|i| i.record()).is_some_and(|r| self.owns(local, r));
         if owned_here {
+            self.join_copies(local, object).await?;
             let _pass = local.gates.pass(object).await;
             return Ok(self.size_here(ask, local, object, set, made).await?.after);
         }
@@ -265,13 +267,34 @@ impl<S: Imaging> Router<S> {
             (Preview::Refused(_) | Preview::Nothing(_), Some(_)) => Vec::new(),
             (Preview::Changes(expected), _) => self.owners_elsewhere(local, &expected),
         };
-        let change = Command::Change(asked);
+        let change = self.with_copies(local.id, asked);
         let answer = match reign {
             Some(reign) => self.enter_under(local, reign, change).await,
             None => self.enter(local, change).await,
         };
         self.owners_know(local, owners).await;
         answer
+    }
+
+    /// A change as it is entered: a new file gets its copies at its birth.
+    fn with_copies(&self, volume: VolumeId, asked: Asked) -> Command {
+        let fleet = self.fleet_now();
+        let others = fleet.copies_wanted(volume).saturating_sub(1);
+        let Change::Create { owner, .. } = &asked.change else { return Command::Change(asked) };
+        if others == 0 {
+            return Command::Change(asked);
+        }
+        let is_down = |appliance: &ApplianceId| !fleet.is_up(*appliance);
+        let may = |appliance: &ApplianceId| {
+            let drains = fleet.member(*appliance).is_some_and(|member| member.draining);
+            appliance != owner && !drains
+        };
+        let members = fleet.volume_members(volume).iter().copied();
+        let mut replicas: Vec<ApplianceId> = members.filter(may).collect();
+        replicas.sort_by_key(is_down);
+        replicas.truncate(others);
+        let stale = replicas.iter().copied().filter(is_down).collect();
+        Command::Create { asked, others: Others { replicas: replicas.into(), stale } }
     }
 
     /// Other appliances that may act as the owner of a file whose inode a change will touch.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use catalog::{Command, Imaging, Report};
 use model::{
-    ApplianceId, ExportRule, Identity, Membership, ObjectId, ObjectRecord, Refusal, RootDirectory,
-    VolumeId, VolumeInfo,
+    ApplianceId, ExportRule, Identity, Membership, ObjectId, ObjectRecord, Policy, Refusal,
+    RootDirectory, VolumeId, VolumeInfo,
 };
 use ownership::placement::{Wanted, place};
 use ownership::{DeletedVolume, FleetAnswer, FleetCommand, FleetRefusal, VOLUME_MEMBERS_MAX};
@@ -67,8 +67,10 @@ pub struct VolumeStatus {
     pub info: VolumeInfo,
     /// How many objects it has.
     pub objects: u64,
-    /// How many objects have a stale copy; at most [`FAULTS_MAX`] are counted.
+    /// How many objects have no good copy at their owner; at most [`FAULTS_MAX`] are counted.
     pub faults: usize,
+    /// How many files have a copy that is not whole; at most [`FAULTS_MAX`] are counted.
+    pub degraded: usize,
 }
 
 /// An object with a stale copy.
@@ -187,6 +189,19 @@ impl<S: Imaging> Router<S> {
         while self.attributes(&ask, ObjectId::ROOT).await.is_err() {
             self.wait_for_motion(patience).await?;
         }
+        Ok(())
+    }
+
+    /// Says how a volume's files are kept from now on; copies are made or given up by and by.
+    ///
+    /// # Errors
+    /// If there is no such volume, or so many copies can't be.
+    pub async fn set_policy(
+        &self,
+        volume: VolumeId,
+        policy: Policy,
+    ) -> Result<(), OperatorRefusal> {
+        self.enter_fleet(FleetCommand::SetPolicy { volume, policy }).await??;
         Ok(())
     }
 
@@ -323,7 +338,11 @@ impl<S: Imaging> Router<S> {
         let objects = local.as_ref().map_or(0, |local| local.catalog.objects());
         let faults =
             local.and_then(|local| local.catalog.faults(FAULTS_MAX).ok()).map_or(0, |f| f.len());
-        VolumeStatus { info: info.clone(), objects, faults }
+        let degraded = self.local(info.id).ok();
+        let degraded = degraded
+            .and_then(|local| local.catalog.degraded(ObjectId::ROOT, FAULTS_MAX).ok())
+            .map_or(0, |degraded| degraded.len());
+        VolumeStatus { info: info.clone(), objects, faults, degraded }
     }
 }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use catalog::Imaging;
 use mesh::{BulkReceiver, BulkSender, BulkStream, Chunk};
 use model::{ApplianceId, Epoch, ObjectId, ObjectRecord};
+use ownership::effective_owner;
 use replicator::{Broken, Channel, Receiving, ReceivingEnd};
 
 use crate::local::Local;
@@ -54,11 +55,12 @@ impl<S: Imaging> Router<S> {
         epoch: Epoch,
         from: ApplianceId,
     ) -> bool {
-        let me = self.parts.appliance;
+        let (me, fleet) = (self.parts.appliance, self.fleet_now());
         let inode = local.inode(object).ok();
         let record = inode.as_ref().and_then(|inode| inode.record());
         record.is_some_and(|record: &ObjectRecord| {
-            record.owner == from && record.epoch == epoch && record.stale.contains(&me)
+            let owner = effective_owner(record, |appliance| fleet.is_up(appliance));
+            owner == Some(from) && record.epoch == epoch && record.stale.contains(&me)
         })
     }
 
@@ -107,7 +109,7 @@ impl<S: Imaging> Router<S> {
                 }
             }
             router.forget_received();
-            router.drop_other_copies(&local, object).await;
+            router.drop_surplus_copies(&local, object).await;
         });
     }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +33,7 @@ use crate::outbox::MeshSlot;
 use crate::parked::Parked;
 use crate::pulse::{Pulse, PulseEvent, PulseHandle};
 use crate::standing::{Hints, Lease, nanos};
+use crate::tending::tend_copies;
 use crate::transfers::Transfers;
 
 /// What a router is made of.
@@ -165,6 +166,8 @@ pub enum StartFault {
 
 /// One appliance's router.
 pub struct Router<S> {
+    /// Itself, for tasks that end with it.
+    pub(crate) me: Weak<Self>,
     pub(crate) parts: Components<S>,
     pub(crate) locals: RwLock<HashMap<VolumeId, Arc<Local<S>>>>,
     /// How long this appliance may act.
@@ -239,7 +242,8 @@ impl<S: Imaging> Router<S> {
         let (pulse, beats) = PulseHandle::new();
         let news = parts.machines.news();
         let uses = Uses::new(parts.appliance, parts.reach.ledger.clone());
-        let router = Arc::new(Self {
+        let router = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             parts,
             locals: RwLock::default(),
             lease: Lease::none(),
@@ -399,6 +403,7 @@ impl<S: Imaging> Router<S> {
             reign: AtomicU64::new(0),
             reigning: tokio::sync::Mutex::default(),
             gates: Gates::default(),
+            fans: Default::default(),
             news,
             setters: Setters::default(),
             name_calls: Duplicates::running_only(),
@@ -410,11 +415,8 @@ impl<S: Imaging> Router<S> {
         }
         self.tend_volume(&local, faults);
         if !self.lease.is_for_ever() {
-            let (router, local) = (self.clone(), local.clone());
-            tokio::spawn(async move {
-                tokio::time::sleep(LEFT_COPIES_AFTER).await;
-                router.drop_left_copies(&local).await;
-            });
+            let (router, local) = (Arc::downgrade(self), Arc::downgrade(&local));
+            tokio::spawn(tend_copies(router, local));
         }
         self.locals.write().insert(volume, local);
         self.parts.machines.moved();
@@ -583,7 +585,5 @@ pub(crate) fn group_applied(applied: catalog::Applied) -> consensus::Applied {
 /// Where a volume's faults come.
 pub(crate) type Faults = mpsc::UnboundedReceiver<model::ObjectId>;
 
-/// A start has more urgent things to do first.
-const LEFT_COPIES_AFTER: Duration = Duration::from_secs(10);
 /// A fleet without a quorum is asked again so often.
 const REGISTER_AGAIN_AFTER: Duration = Duration::from_millis(500);

@@ -36,6 +36,9 @@ impl<S: Imaging> Router<S> {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
+        if set.size.is_some() {
+            self.join_copies(local, object).await?;
+        }
         let _pass = local.gates.pass(object).await;
         self.set_attributes_of(ask, local, object, set, guard).await
     }
@@ -59,6 +62,7 @@ impl<S: Imaging> Router<S> {
         local: &Arc<Local<S>>,
         request: WriteRequest,
     ) -> Result<Wrote, Refused> {
+        self.join_copies(local, request.object).await?;
         let _pass = local.gates.pass(request.object).await;
         self.write_file(ask, local, request).await
     }
@@ -67,14 +71,15 @@ impl<S: Imaging> Router<S> {
     pub(crate) async fn serve_commit(
         &self,
         ask: &Ask,
-        local: &Local<S>,
+        local: &Arc<Local<S>>,
         object: ObjectId,
     ) -> Result<Committed, Refused> {
         loop {
+            self.join_copies(local, object).await?;
             let pass = local.gates.pass(object).await;
             let file = self.may_commit(ask, local, object).await?;
             drop(pass);
-            let committed = local.objects.commit(object, file.has_data).await;
+            let committed = self.commit_everywhere(local, object, &file).await?;
             let _pass = local.gates.pass(object).await;
             if self.owned(local, object)?.epoch == file.epoch {
                 return self.committed(ask, local, object, &file, committed).await;
@@ -115,6 +120,7 @@ impl<S: Imaging> Router<S> {
                 let Call::SizeCreated { object, set, made } = call else {
                     return Err(model::Refusal::Fault.into());
                 };
+                self.join_copies(&local, object).await?;
                 let _pass = local.gates.pass(object).await;
                 self.size_here(ask, &local, object, set, made).await
             }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::{Command, Imaging};
-use model::{ApplianceId, Epoch, ObjectId, Refusal, Reign, RequestKey, VolumeId};
+use model::{
+    ApplianceId, Durability, Epoch, ObjectId, Refusal, Reign, RequestKey, Stability, VolumeId,
+};
 use parking_lot::Mutex;
 use replicator::{
     Channel, Progress, Receiving, SendSettings, Sending, SendingParts, TransferFault, TransferId,
@@ -43,6 +45,8 @@ pub(crate) struct Job {
     pub(crate) object: ObjectId,
     pub(crate) to: ApplianceId,
     pub(crate) cause: TransferCause,
+    /// Says that it has ended.
+    ended: Notify,
     progress: Arc<Progress>,
     phase: Mutex<TransferPhase>,
     outcome: Mutex<Option<String>>,
@@ -50,6 +54,17 @@ pub(crate) struct Job {
     cancel: Notify,
     /// How long requests were held up, in microseconds.
     pause_micros: AtomicU64,
+}
+
+/// What a transfer is to end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// The target owns the file; its copy was made for that.
+    HandOver,
+    /// The target owns the file; its copy counted before.
+    Promote,
+    /// The target's copy counts.
+    Copy,
 }
 
 /// Why a transfer came to nothing: the owner keeps the file.
@@ -87,6 +102,28 @@ impl Job {
     fn end(&self, phase: TransferPhase, outcome: String) {
         *self.phase.lock() = phase;
         *self.outcome.lock() = Some(outcome);
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until it has ended; whether it came to what it was for.
+    pub(crate) async fn has_succeeded(&self) -> bool {
+        loop {
+            let ended = self.ended.notified();
+            if self.has_ended() {
+                return *self.phase.lock() == TransferPhase::Done;
+            }
+            ended.await;
+        }
+    }
+
+    /// The entry that it is for.
+    fn command(&self, aim: Aim) -> Command {
+        let (object, to) = (self.object, self.to);
+        match aim {
+            Aim::HandOver => Command::HandOver { object, to },
+            Aim::Promote => Command::Promote { object, to },
+            Aim::Copy => Command::Synced { object, appliance: to },
+        }
     }
 
     async fn cancelled(&self) {
@@ -190,6 +227,7 @@ impl<S: Imaging> Router<S> {
             object,
             to,
             cause,
+            ended: Notify::new(),
             progress: Arc::new(Progress::new(self.parts.clock.wall())),
             phase: Mutex::new(TransferPhase::Waiting),
             outcome: Mutex::new(None),
@@ -211,14 +249,18 @@ impl<S: Imaging> Router<S> {
         let (object, to) = (job.object, job.to);
         match moved {
             Ok(()) => {
-                tracing::info!(volume = %local.id, %object, %to, cause = ?job.cause, "handed over");
+                tracing::info!(volume = %local.id, %object, %to, cause = ?job.cause, "done");
                 self.note_move(local, job);
-                job.end(TransferPhase::Done, "handed over".to_owned());
+                let what = match job.cause {
+                    TransferCause::Copy => "copied",
+                    _ => "handed over",
+                };
+                job.end(TransferPhase::Done, what.to_owned());
             }
             Err(kept) => {
-                tracing::info!(volume = %local.id, %object, %to, %kept, "not handed over");
+                tracing::info!(volume = %local.id, %object, %to, %kept, "not done");
                 job.end(TransferPhase::Kept, kept.to_string());
-                self.drop_other_copies(local, object).await;
+                self.drop_surplus_copies(local, object).await;
             }
         }
         self.parts.machines.moved();
@@ -228,6 +270,17 @@ impl<S: Imaging> Router<S> {
         let (object, to) = (job.object, job.to);
         let file = self.owned(local, object)?;
         let epoch = file.epoch;
+        let counts = file
+            .inode
+            .record()
+            .is_some_and(|record| record.replicas.contains(&to) && !record.stale.contains(&to));
+        let follows = counts && self.fleet_now().copies_wanted(local.id) > 1;
+        let aim = match job.cause {
+            TransferCause::Copy if follows => return Ok(()),
+            TransferCause::Copy => Aim::Copy,
+            _ if follows => return self.promote(local, job, epoch).await,
+            _ => Aim::HandOver,
+        };
         self.list_target(local, object, file.reign(), to, job).await?;
         *job.phase.lock() = TransferPhase::Copying;
         let has_data = local.file(object)?.has_data;
@@ -263,7 +316,8 @@ impl<S: Imaging> Router<S> {
             };
             let outcome = match close {
                 Ok(()) => {
-                    self.close_and_hand_over(local, job, epoch, &mut sending, &mut told).await
+                    let decision = (aim, epoch);
+                    self.close_and_hand_over(local, job, decision, &mut sending, &mut told).await
                 }
                 Err(kept) => Err(kept),
             };
@@ -320,7 +374,7 @@ impl<S: Imaging> Router<S> {
         &self,
         local: &Local<S>,
         job: &Job,
-        epoch: Epoch,
+        (aim, epoch): (Aim, Epoch),
         sending: &mut Sending,
         told: &mut HashSet<RequestKey>,
     ) -> Result<(), Kept> {
@@ -345,7 +399,7 @@ impl<S: Imaging> Router<S> {
         if job.cancelled.load(Ordering::Acquire) {
             return Err(Kept::Cancelled);
         }
-        let outcome = self.decide(local, job, file.reign()).await;
+        let outcome = self.decide(local, job, aim, file.reign()).await;
         let pause = since();
         tracing::debug!(object = %job.object, ?closed, ?sent, ?pause, "held up");
         let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
@@ -353,11 +407,57 @@ impl<S: Imaging> Router<S> {
         outcome
     }
 
-    /// Proposes the hand-over and finds out what became of it: the gate stays closed until the log
-    /// has said it.
-    async fn decide(&self, local: &Local<S>, job: &Job, reign: Reign) -> Result<(), Kept> {
-        let hand_over = Command::HandOver { object: job.object, to: job.to };
-        match self.enter_once_under(local, reign, hand_over).await {
+    /// Hands a file over to an appliance whose copy follows: it has everything in a moment.
+    async fn promote(
+        self: &Arc<Self>,
+        local: &Arc<Local<S>>,
+        job: &Job,
+        epoch: Epoch,
+    ) -> Result<(), Kept> {
+        self.join_copies(local, job.object).await?;
+        let mut told = HashSet::new();
+        self.send_answers(local, job, &mut told).await?;
+        let began = self.parts.clock.since_boot();
+        let _closed = local.gates.close(job.object).await;
+        *job.phase.lock() = TransferPhase::Closing;
+        let file = self.owned(local, job.object)?;
+        self.copies_are_joined(local, job.object, &file).await?;
+        if file.epoch != epoch {
+            return Err(Refusal::Fenced.into());
+        }
+        let facts = local.objects.facts(job.object, file.has_data).await?;
+        let mark = facts.stamp.map(|stamp| stamp.mark).unwrap_or_default();
+        // With `local` durability nobody else has seen to that.
+        let how = match self.fleet_now().policy(local.id).durability {
+            Durability::AllInSync => Stability::Unstable,
+            Durability::Local => Stability::FileSync,
+        };
+        let last_changes = self.everybody_has(local, job.object, mark, how);
+        let have = tokio::time::timeout(FINISH_WAIT, last_changes);
+        let (have, answered) = tokio::join!(have, self.send_answers(local, job, &mut told));
+        have.map_err(|_| Kept::TooSlow)??;
+        answered?;
+        local.news.no_fault_open().await;
+        if job.cancelled.load(Ordering::Acquire) {
+            return Err(Kept::Cancelled);
+        }
+        let outcome = self.decide(local, job, Aim::Promote, file.reign()).await;
+        let pause = self.parts.clock.since_boot().saturating_sub(began);
+        let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        job.pause_micros.store(micros, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Proposes what the transfer is for and finds out what became of it: the gate stays closed
+    /// until the log has said it.
+    async fn decide(
+        &self,
+        local: &Local<S>,
+        job: &Job,
+        aim: Aim,
+        reign: Reign,
+    ) -> Result<(), Kept> {
+        match self.enter_once_under(local, reign, job.command(aim)).await {
             Ok(_) => return Ok(()),
             // Applied and refused, or certainly never proposed: the epoch goes on.
             Err(refusal) if refusal != Refusal::Unknown && refusal != Refusal::Busy => {
@@ -371,8 +471,12 @@ impl<S: Imaging> Router<S> {
                 Ok(_) => return Err(Refusal::Busy.into()),
                 Err(Refusal::Stale) => return Err(Refusal::Stale.into()),
                 Err(Refusal::Fenced) => {
-                    let owner = local.file(job.object)?.inode.record().map(|record| record.owner);
-                    return match owner == Some(job.to) {
+                    let inode = local.file(job.object)?.inode;
+                    let done = inode.record().is_some_and(|record| match aim {
+                        Aim::HandOver | Aim::Promote => record.owner == job.to,
+                        Aim::Copy => !record.stale.contains(&job.to),
+                    });
+                    return match done {
                         true => Ok(()),
                         false => Err(Refusal::Fenced.into()),
                     };
@@ -442,47 +546,6 @@ impl<S: Imaging> Router<S> {
         Err(mesh::MeshFault::NotSent.into())
     }
 
-    /// Looks for files owned here that have copies elsewhere, left by hand-overs of an earlier run,
-    /// and has them given up.
-    pub(crate) async fn drop_left_copies(self: &Arc<Self>, local: &Arc<Local<S>>) {
-        let mut after = ObjectId::ROOT;
-        loop {
-            let look = local.catalog.copies_of(self.parts.appliance, after, LEFT_AT_ONCE);
-            let Ok(copies) = look.inspect_err(|fault| {
-                tracing::error!(volume = %local.id, %fault, "copies can't be looked for");
-            }) else {
-                return;
-            };
-            for (object, record) in copies.found {
-                if record.owner == self.parts.appliance && record.replicas.len() > 1 {
-                    self.drop_other_copies(local, object).await;
-                }
-            }
-            match copies.next {
-                Some(next) => after = next,
-                None => return,
-            }
-            tokio::time::sleep(LEFT_PAUSE).await;
-        }
-    }
-
-    /// Gives up the other copies of a file that is owned here and not on its way elsewhere.
-    pub(crate) async fn drop_other_copies(&self, local: &Local<S>, object: ObjectId) {
-        let Ok(file) = local.file(object) else { return };
-        let Some(record) = file.inode.record() else { return };
-        let Some(view) = self.owns_under(local, record) else { return };
-        if self.is_sending(local.id, object) {
-            return;
-        }
-        let reign = Reign { view, epoch: record.epoch };
-        for &appliance in record.replicas.iter().filter(|a| **a != record.owner) {
-            let drop = Command::DropReplica { object, appliance };
-            if let Err(refusal) = self.enter_under(local, reign, drop).await {
-                tracing::debug!(%object, %refusal, "an old copy stays for now");
-            }
-        }
-    }
-
     /// Whether a transfer of the file from here is under way.
     pub(crate) fn is_sending(&self, volume: VolumeId, object: ObjectId) -> bool {
         self.transfers.sending.lock().contains(&(volume, object))
@@ -508,7 +571,5 @@ const LISTED_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Requests wait no longer than this for the last bytes.
 const FINISH_WAIT: Duration = Duration::from_secs(5);
 /// Each takes up to a few hundred bytes of a header's 64 KiB.
-const ANSWERS_AT_ONCE: usize = 100;
+pub(crate) const ANSWERS_AT_ONCE: usize = 100;
 const DECIDE_AGAIN_AFTER: Duration = Duration::from_millis(50);
-const LEFT_AT_ONCE: usize = 1000;
-const LEFT_PAUSE: Duration = Duration::from_millis(20);

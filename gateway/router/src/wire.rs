@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use volume::{Ask, Committed, Done, Found, Listing, LookUpName, Page, Refused, SpaceReport, Wrote};
 
+pub mod copies;
+
+use self::copies::{CopyAsk, CopyTold};
 use crate::local::DataAnswer;
 use crate::moving::JobReport;
 use crate::overview::{CopiesReport, LedgerQuestion};
@@ -116,6 +119,8 @@ pub enum Request {
     },
     /// Which transfers do you remember?
     Jobs,
+    /// From a file's owner to a copy of it. Bytes travel beside.
+    Copy(Box<CopyAsk>),
 }
 
 /// What opens a stream.
@@ -148,6 +153,8 @@ pub enum TransferCause {
     Heat,
     /// Its owner is being emptied.
     Drain,
+    /// Nothing moves: the file gets one more good copy.
+    Copy,
 }
 
 /// A client's call, with all that the door found out about it.
@@ -331,6 +338,8 @@ pub enum Reply {
     Room(u64),
     /// Transfers, the newest first; at most [`JOBS_TOLD_MAX`](crate::moving::JOBS_TOLD_MAX).
     Jobs(Vec<JobReport>),
+    /// What a copy says to its file's owner.
+    Copied(CopyTold),
 }
 
 /// How a transfer is going.

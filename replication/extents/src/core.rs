@@ -172,6 +172,7 @@ impl Core {
         };
         core.stamp = Some(record.stamp);
         core.given = record.stamp.mark;
+        core.touched.lose();
         match record.state {
             RecordState::Clean => {
                 core.durable = record.stamp.mark;

@@ -21,6 +21,8 @@ pub struct FanOutSettings {
     pub again_after: Duration,
     /// Bytes of payload in one batch, if that is more than one change.
     pub batch_bytes: u64,
+    /// Changes in one batch.
+    pub frames_max: usize,
     /// Batches on their way to one follower.
     pub batches_max: usize,
 }
@@ -31,6 +33,7 @@ impl Default for FanOutSettings {
             ack_max: Duration::from_secs(2),
             again_after: Duration::from_millis(25),
             batch_bytes: 1 << 20,
+            frames_max: 256,
             batches_max: 4,
         }
     }
@@ -210,14 +213,24 @@ impl FanOut {
         self.step(now, FanOutEvent::Woke)
     }
 
+    /// Up to where every follower has all; `None` if some has said nothing yet.
+    pub fn received(&self) -> Option<Mark> {
+        self.followers.iter().map(|follower| follower.received).min().unwrap_or(Some(self.tip))
+    }
+
+    /// Up to where all is durable at every follower.
+    pub fn secured(&self) -> Option<Mark> {
+        self.followers.iter().map(|follower| follower.durable).min().unwrap_or(Some(self.tip))
+    }
+
     /// Whether every follower has all up to `mark`.
     pub fn has_all(&self, mark: Mark) -> bool {
-        self.followers.iter().all(|follower| follower.received >= Some(mark))
+        self.received() >= Some(mark)
     }
 
     /// Whether all up to `mark` is durable at every follower.
     pub fn is_secure(&self, mark: Mark) -> bool {
-        self.followers.iter().all(|follower| follower.durable >= Some(mark))
+        self.secured() >= Some(mark)
     }
 
     /// Whether every follower has said that its copy is as the owner's.
@@ -334,6 +347,7 @@ impl FanOut {
                     bytes += cost(&kept.frame);
                     fits
                 })
+                .take(self.settings.frames_max)
                 .map(|kept| kept.frame.clone())
                 .collect();
             debug_assert!(self.kept.get(first).is_none_or(|kept| kept.previous == previous));

@@ -25,6 +25,7 @@ use super::{appliance, fleet, objects, volumes};
         volumes::delete_volume,
         volumes::check_volume,
         volumes::set_volume_members,
+        volumes::set_volume_policy,
         volumes::set_export,
         volumes::remove_export,
         volumes::clear_fault,

@@ -13,7 +13,7 @@ use super::extract::{Asked, At, Sent};
 use crate::operator::{Operator, Problem, ProblemKind};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, ExportView, FaultView, Undelete, VolumeMembers,
-    VolumeView,
+    VolumePolicy, VolumeView,
 };
 
 /// Whose rule.
@@ -101,6 +101,19 @@ pub async fn set_volume_members<O: Operator>(
     Sent(wanted): Sent<VolumeMembers>,
 ) -> Result<Json<VolumeView>, Problem> {
     operator.set_volume_members(&name, wanted).await.map(Json)
+}
+
+/// Says how a volume's files are kept; copies are made or given up by and by
+#[utoipa::path(post, path = "/v1/volumes/{name}/policy", tag = "volumes", params(("name" = String, Path, description = "The volume's name")), request_body = VolumePolicy, responses(
+    (status = 200, body = VolumeView),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn set_volume_policy<O: Operator>(
+    State(operator): State<Arc<O>>,
+    At(name): At<String>,
+    Sent(wanted): Sent<VolumePolicy>,
+) -> Result<Json<VolumeView>, Problem> {
+    operator.set_volume_policy(&name, wanted).await.map(Json)
 }
 
 /// Sets the rule for some clients

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use admin::{CheckView, CreateVolume, DeletedVolumeView, Undelete, VolumeMembers, VolumeView};
+use admin::{
+    CheckView, CreateVolume, DeletedVolumeView, Undelete, VolumeMembers, VolumePolicy, VolumeView,
+};
 use clap::Subcommand;
 
 use super::{Show, escaped};
@@ -27,6 +29,24 @@ pub enum VolumeVerb {
         /// Appliances that shall hold it, up to three [default: placement chooses]
         #[arg(long, value_delimiter = ',', value_name = "NAMES")]
         on: Vec<String>,
+        /// Copies of each file, 1 to 3 [default: 1]
+        #[arg(long, value_name = "N")]
+        replicas: Option<u8>,
+        /// `all-in-sync`: what is committed is durable at every good copy; `local`: at one, and a
+        /// take-over may lose the rest [default: all-in-sync]
+        #[arg(long, value_name = "HOW")]
+        durability: Option<String>,
+    },
+    /// Say how a volume's files are kept; copies are made or given up by and by
+    Policy {
+        /// Its name
+        name: String,
+        /// Copies of each file, 1 to 3
+        #[arg(long, value_name = "N")]
+        replicas: Option<u8>,
+        /// `all-in-sync` or `local`
+        #[arg(long, value_name = "HOW")]
+        durability: Option<String>,
     },
     /// List all volumes
     List {
@@ -80,8 +100,9 @@ pub enum VolumeVerb {
 
 pub fn volume(client: &Client, show: Show, verb: VolumeVerb) -> Result<ExitCode, String> {
     match verb {
-        VolumeVerb::Create { name, root_uid, root_gid, root_mode, on } => {
-            let wanted = CreateVolume { name, root_uid, root_gid, root_mode, on };
+        VolumeVerb::Create { name, root_uid, root_gid, root_mode, on, replicas, durability } => {
+            let policy = VolumePolicy { replicas, durability };
+            let wanted = CreateVolume { name, root_uid, root_gid, root_mode, on, policy };
             let made: VolumeView = client.send_json("/v1/volumes", &wanted)?;
             show.print(&made, |made| print::volumes(std::slice::from_ref(made)))
         }
@@ -101,6 +122,12 @@ pub fn volume(client: &Client, show: Show, verb: VolumeVerb) -> Result<ExitCode,
         VolumeVerb::Members { name, on } => {
             let path = format!("/v1/volumes/{}/members", escaped(&name));
             let volume: VolumeView = client.send_json(&path, &VolumeMembers { on })?;
+            show.print(&volume, print::volume)
+        }
+        VolumeVerb::Policy { name, replicas, durability } => {
+            let path = format!("/v1/volumes/{}/policy", escaped(&name));
+            let wanted = VolumePolicy { replicas, durability };
+            let volume: VolumeView = client.send_json(&path, &wanted)?;
             show.print(&volume, print::volume)
         }
         VolumeVerb::Delete { name, yes: false } => Err(format!(

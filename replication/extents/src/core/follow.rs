@@ -29,9 +29,12 @@ impl Core {
         self.shared = true;
     }
 
-    /// All copies hold the same up to `mark`, and have it durable.
+    /// All copies hold the same up to `mark`.
     pub(crate) fn settled(&mut self, mark: Mark) {
-        self.touched.settle(mark);
+        match self.state() == CopyState::At(mark) {
+            true => self.touched.forget(),
+            false => self.touched.settle(mark),
+        }
     }
 
     /// Gives what is here a name of its own: what follows upon it follows upon these very bytes.

@@ -40,7 +40,7 @@ impl Touched {
         self.0 = None;
     }
 
-    /// All copies are equal, and durable, up to `mark`.
+    /// All copies are equal up to `mark`.
     pub(super) fn settle(&mut self, mark: Mark) {
         if let Some(extents) = &mut self.0 {
             extents.retain(|_, last| *last > mark);

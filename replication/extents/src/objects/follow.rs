@@ -125,7 +125,7 @@ impl Objects {
         named.await
     }
 
-    /// All copies hold the same up to `mark`, and have it durable.
+    /// All copies hold the same up to `mark`.
     pub fn settled(&self, object: ObjectId, mark: Mark) {
         if let Some(object) = self.shared.table.find(object)
             && let Some(core) = &mut object.state().core

@@ -1,0 +1,381 @@
+//! Sees to it that the files owned here have as many good copies as their volume wants, and that
+//! all of them are alike.
+//!
+//! Invariant: nothing is given up before as many others are good. Absent on purpose: how a copy is
+//! made; this only asks for it, again and again, until it is so.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::{Command, Imaging};
+use extents::CopyState;
+use futures_util::stream::{self, StreamExt};
+use model::{ApplianceId, LossCount, Mark, ObjectId, ObjectRecord, Refusal, Reign, VolumeId};
+
+use crate::copies::{Known, equalize};
+use crate::local::Local;
+use crate::router::Router;
+use crate::routing::{Patience, Settled};
+use crate::standing::About;
+use crate::wire::TransferCause;
+use crate::wire::copies::{CopyTold, CopyWhat};
+
+/// What a look at all files was made under; another one is due when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Looked {
+    wanted: usize,
+    members: Vec<ApplianceId>,
+    /// It grows whenever copies may have come to differ.
+    losses: LossCount,
+}
+
+/// What is to be done about one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    Nothing,
+    /// That appliance's copy is to be made whole, or made.
+    Copy(ApplianceId),
+    /// There are more copies than are wanted.
+    Drop(ApplianceId),
+    /// Its owner is gone, and as many copies as are wanted are good without it.
+    TakeOver,
+}
+
+/// Looks after the copies of one volume's files until it is closed.
+pub(crate) async fn tend_copies<S: Imaging>(router: Weak<Router<S>>, local: Weak<Local<S>>) {
+    let mut looked = None;
+    loop {
+        tokio::time::sleep(TEND_EVERY).await;
+        let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
+        if !router.has_lease() || router.lease.is_for_ever() {
+            continue;
+        }
+        let now = router.looked_under(&local);
+        if looked.as_ref() == Some(&now) {
+            router.tend_degraded(&local).await;
+        } else if router.tend_all(&local, now.wanted).await {
+            looked = Some(now);
+        }
+    }
+}
+
+impl<S: Imaging> Router<S> {
+    fn looked_under(&self, local: &Local<S>) -> Looked {
+        let fleet = self.fleet_now();
+        let info = fleet.volumes().iter().find(|info| info.id == local.id);
+        Looked {
+            wanted: fleet.copies_wanted(local.id),
+            members: fleet.volume_members(local.id).to_vec(),
+            losses: info.map(|info| info.loss_count).unwrap_or_default(),
+        }
+    }
+
+    /// Looks at every file; whether it came to the end.
+    async fn tend_all(self: &Arc<Self>, local: &Arc<Local<S>>, wanted: usize) -> bool {
+        let mut after = ObjectId::ROOT;
+        loop {
+            let look = local.catalog.copies_of(self.parts.appliance, after, FILES_AT_ONCE);
+            let Ok(copies) = look.inspect_err(|fault| {
+                tracing::error!(volume = %local.id, %fault, "copies can't be looked for");
+            }) else {
+                return false;
+            };
+            let several = copies.found.into_iter().filter(|(_, record)| {
+                self.is_owner(record) && (record.replicas.len() > 1 || wanted > 1)
+            });
+            self.tend_files(local, several.collect(), true).await;
+            match copies.next {
+                Some(next) if self.has_lease() => after = next,
+                Some(_) => return false,
+                None => return true,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Looks at the files of which some copy is stale.
+    async fn tend_degraded(self: &Arc<Self>, local: &Arc<Local<S>>) {
+        let mut after = ObjectId::ROOT;
+        while let Ok(found) = local.catalog.degraded(after, FILES_AT_ONCE) {
+            let Some(last) = found.last().copied() else { return };
+            let record = |object: ObjectId| {
+                let inode = local.inode(object).ok()?;
+                let record = inode.record().filter(|record| self.is_owner(record))?;
+                Some((object, record.clone()))
+            };
+            self.tend_files(local, found.into_iter().filter_map(record).collect(), false).await;
+            after = last;
+        }
+    }
+
+    async fn tend_files(
+        self: &Arc<Self>,
+        local: &Arc<Local<S>>,
+        files: Vec<(ObjectId, ObjectRecord)>,
+        compare: bool,
+    ) {
+        let tend = |(object, record): (ObjectId, ObjectRecord)| async move {
+            let patience = Patience::new(self.parts.clock.since_boot(), SETTLE_MAX);
+            // A file that it gained by a view is its own only after its Reign.
+            let settled = self.settle(local.id, About::Object(object), patience).await;
+            if !matches!(settled, Ok(Settled::Here(_))) {
+                return;
+            }
+            if compare && let Err(refusal) = self.compare_copies(local, object, &record).await {
+                tracing::debug!(%object, %refusal, "copies can't be compared yet");
+            }
+            for _ in 0..STEPS_MAX {
+                match self.care_for(local, object).await {
+                    Ok(Care::Nothing) => return,
+                    Ok(_) => {}
+                    Err(refusal) => {
+                        tracing::debug!(%object, %refusal, "its copies stay as they are for now");
+                        return;
+                    }
+                }
+            }
+        };
+        stream::iter(files).for_each_concurrent(AT_ONCE, tend).await;
+    }
+
+    /// Makes good copies equal that say they are not.
+    async fn compare_copies(
+        self: &Arc<Self>,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        record: &ObjectRecord,
+    ) -> Result<(), Refusal> {
+        let has_data = local.file(object)?.has_data;
+        let here = local.objects.followed(object, has_data).await?.state;
+        for other in self.good_others(record) {
+            let ask = (CopyWhat::State { hashes: false }, Bytes::new());
+            let told = self.ask_copy(local, object, other, ask).await;
+            let same = match (here, told) {
+                (CopyState::At(here), Some(CopyTold::State { at, .. })) => at == Some(here),
+                _ => false,
+            };
+            if !same {
+                return self.join_copies(local, object).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one step towards what the volume wants of a file's copies.
+    async fn care_for(
+        self: &Arc<Self>,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+    ) -> Result<Care, Refusal> {
+        let file = self.owned(local, object)?;
+        let Some(record) = file.inode.record() else { return Ok(Care::Nothing) };
+        if self.is_sending(local.id, object) {
+            return Ok(Care::Nothing);
+        }
+        let care = self.care(local.id, record);
+        let command = match care {
+            Care::Nothing => return Ok(care),
+            Care::Copy(to) => {
+                let size = local.objects.facts(object, file.has_data).await?.size;
+                return match size <= AT_A_STROKE_MAX {
+                    true => self.make_whole(local, object, to).await,
+                    false => self.copy_to(local.id, object, to).await,
+                }
+                .map(|()| care);
+            }
+            Care::Drop(appliance) => Command::DropReplica { object, appliance },
+            Care::TakeOver => Command::Promote { object, to: self.parts.appliance },
+        };
+        self.enter_under(local, file.reign(), command).await?;
+        Ok(care)
+    }
+
+    fn care(&self, volume: VolumeId, record: &ObjectRecord) -> Care {
+        let fleet = self.fleet_now();
+        let members = fleet.volume_members(volume);
+        let may_hold = |a: &ApplianceId| {
+            let drains = fleet.member(*a).is_some_and(|member| member.draining);
+            fleet.is_up(*a) && members.contains(a) && !drains
+        };
+        care(record, self.parts.appliance, members, fleet.copies_wanted(volume), may_hold)
+    }
+
+    /// Gives up copies of a file beyond those that are wanted.
+    pub(crate) async fn drop_surplus_copies(&self, local: &Local<S>, object: ObjectId) {
+        loop {
+            let Ok(file) = self.owned(local, object) else { return };
+            let Some(record) = file.inode.record() else { return };
+            if self.is_sending(local.id, object) {
+                return;
+            }
+            let Care::Drop(appliance) = self.care(local.id, record) else { return };
+            let drop = Command::DropReplica { object, appliance };
+            if let Err(refusal) = self.enter_under(local, file.reign(), drop).await {
+                tracing::debug!(%object, %refusal, "an old copy stays for now");
+                return;
+            }
+        }
+    }
+
+    /// Makes a copy of a large file whole, beside its writers.
+    async fn copy_to(
+        self: &Arc<Self>,
+        volume: VolumeId,
+        object: ObjectId,
+        to: ApplianceId,
+    ) -> Result<(), Refusal> {
+        let job = self.begin_transfer(volume, object, to, TransferCause::Copy)?;
+        if job.has_succeeded().await { Ok(()) } else { Err(Refusal::Busy) }
+    }
+
+    /// Makes a copy of a little file whole while its writers wait.
+    async fn make_whole(
+        &self,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        to: ApplianceId,
+    ) -> Result<(), Refusal> {
+        let file = self.owned(local, object)?;
+        let add = Command::AddReplica { object, appliance: to };
+        self.enter_under(local, file.reign(), add).await?;
+        let _closed = local.gates.close(object).await;
+        let file = self.owned(local, object)?;
+        let mark = equalize(self, local, object, to, Known::Nothing).await?;
+        self.make_durable(local, object, to, mark).await?;
+        let reign = Reign { epoch: file.epoch, ..file.reign() };
+        let synced = Command::Synced { object, appliance: to };
+        match self.enter_once_under(local, reign, synced).await {
+            Ok(_) => Ok(()),
+            // It may still be applied: nobody changes the file before that is known.
+            Err(Refusal::Unknown | Refusal::Busy) => {
+                let keep = Command::Keep { object };
+                loop {
+                    match self.enter_under(local, reign, keep.clone()).await {
+                        Err(Refusal::Unknown | Refusal::Busy) => {
+                            tokio::time::sleep(DECIDE_AGAIN_AFTER).await;
+                        }
+                        _ => return Err(Refusal::Busy),
+                    }
+                }
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    async fn make_durable(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        to: ApplianceId,
+        mark: Mark,
+    ) -> Result<(), Refusal> {
+        let (changes, durable) = (Vec::new(), true);
+        let what = CopyWhat::Changes { previous: mark, settled: Mark::default(), durable, changes };
+        match self.ask_copy(local, object, to, (what, Bytes::new())).await {
+            Some(CopyTold::Has { mark: has, durable: true }) if has == mark => Ok(()),
+            Some(CopyTold::Refused(refusal)) => Err(refusal),
+            _ => Err(Refusal::Busy),
+        }
+    }
+}
+
+/// What is to be done about a file of `me`, of which `wanted` copies are to be kept by `members`.
+fn care(
+    record: &ObjectRecord,
+    me: ApplianceId,
+    members: &[ApplianceId],
+    wanted: usize,
+    may_hold: impl Fn(&ApplianceId) -> bool,
+) -> Care {
+    let good = record.replicas.iter().filter(|a| !record.stale.contains(a)).count();
+    let surplus = record.replicas.len() > wanted;
+    let may_go = |a: &&ApplianceId| **a != me && **a != record.owner;
+    if surplus {
+        let not_good = record.stale.iter().find(may_go);
+        let away = record.replicas.iter().filter(may_go).find(|a| !members.contains(a));
+        let last = record.replicas.iter().rev().find(may_go);
+        let enough = good > wanted;
+        if let Some(stale) = not_good.filter(|_| good >= wanted) {
+            return Care::Drop(*stale);
+        }
+        if let Some(other) = away.or(last).filter(|_| enough) {
+            return Care::Drop(*other);
+        }
+        if record.owner != me && record.stale.contains(&record.owner) && good >= wanted {
+            return Care::TakeOver;
+        }
+    }
+    if wanted <= 1 {
+        // What a hand-over left behind is not made whole again.
+        let left = record.replicas.iter().find(may_go);
+        return left.map_or(Care::Nothing, |left| Care::Drop(*left));
+    }
+    let stale = record.stale.iter().find(|a| may_hold(a));
+    let new = members.iter().find(|a| may_hold(a) && !record.replicas.contains(a));
+    let alive = record.replicas.iter().filter(|a| may_hold(a)).count();
+    match stale.or(new.filter(|_| alive < wanted)) {
+        Some(to) if *to != me => Care::Copy(*to),
+        _ => Care::Nothing,
+    }
+}
+
+/// What a look every second costs is nothing while nothing is degraded.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+const FILES_AT_ONCE: usize = 256;
+/// Copies that are made at a time, for each volume.
+const AT_ONCE: usize = 8;
+const STEPS_MAX: usize = 8;
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// So little is sent while its writers wait: some ten milliseconds.
+const AT_A_STROKE_MAX: u64 = 4 << 20;
+const DECIDE_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use model::Epoch;
+
+    use super::*;
+
+    const ADA: ApplianceId = ApplianceId::new(1);
+    const BOB: ApplianceId = ApplianceId::new(2);
+    const CYD: ApplianceId = ApplianceId::new(3);
+
+    fn of(replicas: &[ApplianceId], stale: &[ApplianceId]) -> ObjectRecord {
+        let (owner, epoch) = (ADA, Epoch::default());
+        ObjectRecord { owner, epoch, replicas: replicas.into(), stale: stale.into() }
+    }
+
+    fn cares(record: &ObjectRecord, me: ApplianceId, wanted: usize, down: &[ApplianceId]) -> Care {
+        care(record, me, &[ADA, BOB, CYD], wanted, |a| !down.contains(a))
+    }
+
+    #[test]
+    fn stale_copies_are_made_whole_and_missing_ones_made_elsewhere() {
+        let stale = of(&[ADA, BOB], &[BOB]);
+        assert_eq!(cares(&stale, ADA, 2, &[]), Care::Copy(BOB));
+        assert_eq!(cares(&stale, ADA, 2, &[BOB]), Care::Copy(CYD), "it is down");
+        assert_eq!(cares(&of(&[ADA], &[]), ADA, 2, &[]), Care::Copy(BOB));
+        assert_eq!(cares(&of(&[ADA, BOB], &[]), ADA, 2, &[]), Care::Nothing);
+        assert_eq!(cares(&of(&[ADA, BOB], &[BOB]), ADA, 2, &[BOB, CYD]), Care::Nothing);
+    }
+
+    #[test]
+    fn nothing_is_given_up_before_as_many_others_are_good() {
+        let rebuilt = of(&[ADA, BOB, CYD], &[BOB]);
+        assert_eq!(cares(&rebuilt, ADA, 2, &[BOB]), Care::Drop(BOB));
+        let on_its_way = of(&[ADA, BOB, CYD], &[BOB, CYD]);
+        assert_eq!(cares(&on_its_way, ADA, 2, &[BOB]), Care::Copy(CYD));
+        assert_eq!(cares(&of(&[ADA, BOB, CYD], &[]), ADA, 2, &[]), Care::Drop(CYD));
+        assert_eq!(cares(&of(&[ADA, BOB], &[BOB]), ADA, 1, &[]), Care::Drop(BOB));
+    }
+
+    #[test]
+    fn who_stands_in_for_good_becomes_the_owner() {
+        let lost = of(&[ADA, BOB, CYD], &[ADA]);
+        assert_eq!(cares(&lost, BOB, 2, &[ADA]), Care::TakeOver);
+        assert_eq!(cares(&of(&[ADA, BOB], &[ADA]), BOB, 2, &[ADA]), Care::Copy(CYD));
+        assert_eq!(cares(&of(&[ADA, BOB], &[ADA]), BOB, 2, &[]), Care::Copy(ADA), "it is back");
+    }
+}
