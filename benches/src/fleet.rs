@@ -41,6 +41,8 @@ pub enum Calls {
     ReadMebibyte,
     /// 1 MiB unstable, several on their way, and a COMMIT at the end.
     WriteMebibyte,
+    /// 4 KiB at random places, durable when answered, one at a time.
+    WritePageSync,
 }
 
 impl Calls {
@@ -52,6 +54,7 @@ impl Calls {
             Self::ReadPage => "READ of 4 KiB",
             Self::ReadMebibyte => "READ of 1 MiB",
             Self::WriteMebibyte => "WRITE of 1 MiB",
+            Self::WritePageSync => "durable WRITE of 4 KiB",
         }
     }
 
@@ -59,7 +62,7 @@ impl Calls {
     #[must_use]
     pub fn is_bulk(self) -> bool {
         match self {
-            Self::Getattr | Self::ReadPage => false,
+            Self::Getattr | Self::ReadPage | Self::WritePageSync => false,
             Self::ReadMebibyte | Self::WriteMebibyte => true,
         }
     }
@@ -129,6 +132,13 @@ impl Lane {
                 Args::Read(ReadArgs { file: handle, offset, count: BLOCK_BYTES as u32 })
             }
             Calls::WriteMebibyte => write(handle, number % mib, &block),
+            Calls::WritePageSync => {
+                let pages = usize::try_from(mib << 8).expect("a file fits the address space");
+                let offset = random.below(pages) as u64 * PAGE_BYTES;
+                let data = block.slice(..PAGE_BYTES as usize);
+                let stable = StableHow::FileSync;
+                Args::Write(WriteArgs { file: handle, offset, stable, data })
+            }
         });
         let depth = if calls.is_bulk() { DEPTH } else { 1 };
         let latencies = self.connection.drive(depth, &mut source).await;

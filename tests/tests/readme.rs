@@ -76,6 +76,13 @@ fn the_readme_makes_a_fleet_that_moves_a_file_and_shrinks_again() {
                 guests.first().sh(&format!("set -e; echo frames >{file}; sync {file}"));
                 assert!(ada.cli_ok(&words).contains("ada"));
             }
+            ["volume", "policy", ..] => {
+                ada.cli_ok(&words);
+                eventually_within(Duration::from_secs(30), "a second copy of the file", || {
+                    let found = fleet.whereis(2, "media/film");
+                    (found.copies.len() == 2).then_some(())
+                });
+            }
             _ => drop(ada.cli_ok(&words)),
         }
         done += 1;

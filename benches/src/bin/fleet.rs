@@ -23,7 +23,7 @@ struct Options {
     /// Smaller sizes and fewer rounds: a look, not a result.
     #[arg(long)]
     quick: bool,
-    /// Only the part with this name: forward, move, names or idle.
+    /// Only the part with this name: forward, move, names, idle or copies.
     #[arg(long)]
     only: Option<String>,
     /// Prints JSON instead of a table.
@@ -60,6 +60,9 @@ fn main() {
     }
     if wanted("idle") {
         idle(&options, &fleet, &mut rows);
+    }
+    if wanted("copies") {
+        copies(&options, &fleet, &runtime, &mut rows);
     }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data"));
@@ -109,6 +112,36 @@ fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<R
             }
         }
     });
+}
+
+/// The same calls on files of which one, two and three copies are kept.
+fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+    let time = Duration::from_secs(if options.quick { 2 } else { 10 });
+    let mib = if options.quick { 64 } else { 512 };
+    for calls in [Calls::WriteMebibyte, Calls::WritePageSync, Calls::ReadMebibyte] {
+        let mut one = None;
+        for replicas in ["1", "2", "3"] {
+            let name = format!("c{replicas}");
+            let export = format!("/{name}");
+            if calls == Calls::WriteMebibyte {
+                fleet.make_volume(&name, &fleet_names(3));
+                fleet.first().cli_ok(&["volume", "policy", &name, "--replicas", replicas]);
+            }
+            let owner = fleet::address(fleet, 0);
+            let file = format!("{calls:?}");
+            let ran = runtime.block_on(async {
+                let made = File::make(owner, &export, &file, mib).await;
+                made.at(owner).await.run(calls, time).await
+            });
+            let what = format!("{}, copies: {replicas}", calls.name());
+            let (figure, unit) = match calls.is_bulk() {
+                true => (ran.mebibytes, "MiB/s"),
+                false => (ran.p50_micros, "µs p50"),
+            };
+            rows.push(Row { what, figure, unit, beside: one });
+            one = one.or(Some(figure));
+        }
+    }
 }
 
 /// What QUIC itself does between two of the appliances, in MiB a second, each end on a thread of

@@ -178,11 +178,17 @@ impl<S: Imaging> Router<S> {
             Care::Nothing => return Ok(care),
             Care::Copy(to) => {
                 let size = local.objects.facts(object, file.has_data).await?.size;
-                return match size <= AT_A_STROKE_MAX {
+                let made = match size <= AT_A_STROKE_MAX {
                     true => self.make_whole(local, object, to).await,
-                    false => self.copy_to(local.id, object, to).await,
-                }
-                .map(|()| care);
+                    false => Err(Refusal::TooSmall),
+                };
+                return match made {
+                    // Too large, or its file there is broken: it gets a new one.
+                    Err(Refusal::TooSmall | Refusal::Fault) => {
+                        self.copy_to(local.id, object, to).await.map(|()| care)
+                    }
+                    made => made.map(|()| care),
+                };
             }
             Care::Drop(appliance) => Command::DropReplica { object, appliance },
             Care::TakeOver => Command::Promote { object, to: self.parts.appliance },

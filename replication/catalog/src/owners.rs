@@ -113,8 +113,10 @@ pub fn mark_stale<S: Store>(
     edit(txn, object, |record| {
         must_have_copy(record, appliance)?;
         if !record.stale.contains(&appliance) {
+            // While the recorded owner's copy is good it decides, and who follows it never does.
+            let may_rule = appliance == record.owner || record.stale.contains(&record.owner);
             record.stale = with(&record.stale, appliance);
-            end_rule(record, appliance);
+            end_rule(record, may_rule);
         }
         Ok(())
     })
@@ -130,7 +132,7 @@ pub fn clear_stale<S: Store>(
         must_have_copy(record, appliance)?;
         if record.stale.contains(&appliance) {
             record.stale = without(&record.stale, appliance);
-            end_rule(record, appliance);
+            end_rule(record, true);
         }
         Ok(())
     })
@@ -194,10 +196,10 @@ fn edit<S: Store>(
     Ok(())
 }
 
-/// The recorded owner's copy has become stale or good again, and so another copy may have begun or
+/// A copy that may answer has become stale or good again, and so another one may have begun or
 /// ceased to answer in one and the same view: an epoch of its own keeps the two reigns apart.
-fn end_rule(record: &mut ObjectRecord, appliance: ApplianceId) {
-    if appliance == record.owner && record.replicas.len() > 1 {
+fn end_rule(record: &mut ObjectRecord, may_rule: bool) {
+    if may_rule && record.replicas.len() > 1 {
         record.epoch = record.epoch.next();
     }
 }

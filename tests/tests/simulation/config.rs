@@ -59,6 +59,10 @@ pub enum Mistake {
     ForgetsWhoseChanges,
     /// A copy that is not whole serves if no other is there.
     ServesStaleCopies,
+    /// Takes a failed sync for one that succeeded.
+    IgnoresFailedSyncs,
+    /// A copy that has no room says that it has a change.
+    LiesWhenFull,
 }
 
 /// How bad it gets.
@@ -83,6 +87,8 @@ pub struct Config {
     pub volumes: u64,
     pub clients: u64,
     pub weather: Weather,
+    /// The appliance whose disk gets full and fails now and then, if any.
+    pub bad_disk: Option<u64>,
     /// How long clients are at it.
     pub work_micros: u64,
     /// Whether copies that a hand-over left behind are given up.
@@ -115,6 +121,7 @@ impl Config {
             work_micros: 3_000_000 + draw.below(2_500_000),
             drops_copies: true,
             replicas: [1, 2, 2, 3, 3][draw.below(5) as usize],
+            bad_disk: draw.per_mille(400).then(|| draw.below(3)),
             mistake,
         }
     }
@@ -132,6 +139,7 @@ impl Config {
             work_micros: 0,
             drops_copies: false,
             replicas: 1,
+            bad_disk: None,
             mistake,
         }
     }

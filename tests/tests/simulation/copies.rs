@@ -17,7 +17,7 @@ use crate::world::{Event, World};
 /// A fleet of three, led by the third one; the first one owns the file, of which so many have
 /// copies.
 fn scene(mistake: Mistake, replicas: u64) -> World {
-    let config = |seed| Config { replicas, ..Config::scenario(seed, mistake) };
+    let config = |seed| Config { replicas, drops_copies: true, ..Config::scenario(seed, mistake) };
     let mut world = scene_of(config);
     let read = world.call(0, 0, READ, 1_500);
     assert!(matches!(read, Some(Outcome::Read { .. })), "it owns the file");
@@ -50,6 +50,11 @@ impl World {
     fn reads(&mut self, client: usize, at: usize) {
         let read = self.call(client, at, READ, 8_000);
         assert!(matches!(read, Some(Outcome::Read { .. })), "{read:?}");
+    }
+
+    fn disk_of(&mut self, at: usize, full: bool, failing: bool) {
+        self.post(0, Event::Machine { to: at, input: Input::Disk { full, failing } });
+        self.millis(1);
     }
 
     fn ends_alike(&mut self) {
@@ -336,4 +341,42 @@ fn a_take_over_in_the_middle_of_a_hand_over_refuses_what_was_cut_off() {
     world.millis(5_000);
     alike::check(&world).unwrap();
     good(&world);
+}
+
+#[test]
+fn a_failed_sync_at_the_owner_makes_its_copy_stale_before_anything_is_answered() {
+    only_with(Mistake::IgnoresFailedSyncs, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::Unstable);
+        world.disk_of(0, false, true);
+        world.commits(0, 0);
+        world.disk_of(0, false, false);
+        let record = world.newest_record(KEY).unwrap();
+        let stale = record.stale.contains(&ApplianceId::new(1)) || record.owner.get() == 2;
+        assert_eq!(stale, mistake == Mistake::Nothing, "{record:?}");
+        world.power_cut(0);
+        world.boot(0, false);
+        world.millis(3_000);
+        world.reads(1, 0);
+        world.ends_alike();
+        world
+    });
+}
+
+#[test]
+fn a_copy_without_room_is_left_behind_and_made_whole_later() {
+    only_with(Mistake::LiesWhenFull, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::FileSync);
+        world.disk_of(1, true, false);
+        world.writes(0, 0, How::FileSync);
+        world.disk_of(1, false, false);
+        world.millis(2_500);
+        world.kill(0);
+        world.reads(1, 1);
+        world.boot(0, false);
+        world.millis(9_000);
+        world.ends_alike();
+        world
+    });
 }

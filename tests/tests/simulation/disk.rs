@@ -1,7 +1,8 @@
 //! What an appliance keeps on its disk: the log, the catalogs, the backing files.
 //!
 //! Invariant: a process that is killed loses nothing that it wrote; a power cut loses what was not
-//! synced, or some of it. Absent on purpose: rot and faults of the medium.
+//! synced, or some of it. A disk may be full for a while, or fail at syncs; a file whose sync failed
+//! is broken for good. Absent on purpose: rot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,6 +59,10 @@ pub struct Disk {
     pub fleet: Shared,
     pub volumes: BTreeMap<VolumeId, Shared>,
     pub files: BTreeMap<Key, File>,
+    /// Nothing more fits on it.
+    pub full: bool,
+    /// Syncs of files fail.
+    pub failing: bool,
 }
 
 /// What a file holds at one moment.
@@ -91,6 +96,8 @@ pub struct File {
     begun: u64,
     /// Its name may not be that of its bytes.
     in_doubt: bool,
+    /// A sync failed: nobody knows what of it is durable.
+    pub broken: bool,
 }
 
 /// A sync under way: what it makes durable.
@@ -158,7 +165,8 @@ impl File {
 
     /// A new process has it: after an unclean stop nobody knows which changes are in it.
     pub fn reopened(&mut self) {
-        self.in_doubt |= !self.unsynced.is_empty();
+        self.in_doubt |= self.broken || !self.unsynced.is_empty();
+        self.broken = false;
     }
 
     /// Up to where it would survive a power cut.

@@ -54,6 +54,16 @@ impl World {
         }
     }
 
+    /// A disk that is not what it should be, for a while.
+    pub fn spoil(&mut self, at: usize) {
+        let full = self.chance.per_mille(500);
+        let failing = !full;
+        self.post(0, Event::Machine { to: at, input: Input::Disk { full, failing } });
+        let after = 50_000 + self.chance.below(1_200_000);
+        let mended = Input::Disk { full: false, failing: false };
+        self.post(after, Event::Machine { to: at, input: mended });
+    }
+
     /// The operator moves a file somewhere.
     pub fn move_something(&mut self) {
         let (Some(key), chance) = (self.chance.pick(&self.files), self.chance.clone()) else {
@@ -82,6 +92,12 @@ impl World {
             world.post(after, Event::Stroke);
         }
         world.post(900_000, Event::Move);
+        if let Some(at) = config.bad_disk {
+            for _ in 0..1 + world.chance.below(3) {
+                let after = 900_000 + world.chance.below(config.work_micros);
+                world.post(after, Event::Spoil(at as usize));
+            }
+        }
         world.run_until(700_000 + config.work_micros);
         world.clients.iter_mut().for_each(|client| client.idle = true);
         world.heal();

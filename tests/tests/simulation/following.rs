@@ -11,8 +11,8 @@ use bytes::Bytes;
 use catalog::Command;
 use extents::{Admission, CopyState, Frame, FrameChange, admit};
 use model::{
-    ApplianceId, EXTENT_BYTES, Epoch, Incarnation, Index, Mark, ObjectRecord, Reign, RequestKey,
-    Span, View, VolumeId,
+    ApplianceId, EXTENT_BYTES, Epoch, Incarnation, Index, Mark, ObjectRecord, Refusal, Reign,
+    RequestKey, Span, View, VolumeId,
 };
 use ownership::{Claim, Following, Sender, Standing, copies, effective_owner, following};
 use replicator::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
@@ -29,6 +29,8 @@ pub struct Fan {
     asks: BTreeMap<u64, (ApplianceId, u64, Duration)>,
     lost: Vec<(ApplianceId, LostWhy)>,
     leaving: Option<Entry>,
+    /// Nothing is entered before that.
+    rests_until: Duration,
     equalling: Option<Equalling>,
 }
 
@@ -121,6 +123,7 @@ impl Process {
                 asks: BTreeMap::new(),
                 lost: Vec::new(),
                 leaving: None,
+                rests_until: Duration::ZERO,
                 equalling: None,
             };
             self.fans.insert(key, fan);
@@ -227,7 +230,8 @@ impl Process {
         for key in keys {
             let Some(mut fan) = self.fans.remove(&key) else { continue };
             let record = self.record(key);
-            let Some(record) = record.filter(|_| self.is_owner(key)) else {
+            let mine = self.is_owner(key) && !self.is_broken(key);
+            let Some(record) = record.filter(|_| mine) else {
                 if fan.equalling.is_some() {
                     self.gates.remove(&key);
                 }
@@ -259,10 +263,13 @@ impl Process {
             if self.poll_entry(ctx, entry).is_some() {
                 // Whatever became of it: the record says it.
                 fan.leaving = None;
+                fan.rests_until = self.now + LEAVE_AGAIN_AFTER;
             }
         } else if let Some(equalling) = fan.equalling.take() {
             fan.equalling = self.poll_equalling(ctx, key, record, equalling, fan);
-        } else if let Some((appliance, why)) = fan.lost.first().copied() {
+        } else if let Some((appliance, why)) = fan.lost.first().copied()
+            && self.now >= fan.rests_until
+        {
             let passed = self.jobs.values().any(|job| job.passed && job.key() == Some(key));
             let free = !passed && !self.gates.contains(&key);
             if why == LostWhy::Gap && free {
@@ -370,16 +377,28 @@ impl Process {
     }
 
     fn poll_one_followed(&mut self, ctx: &mut Ctx<'_>, followed: &mut Followed) -> Option<Told> {
-        if let Some((number, mark)) = followed.sync {
+        if let Some((number, mark)) = followed.sync
+            && !self.is_broken(followed.key)
+        {
             let synced = self.synced.remove(&number);
             return synced.then_some(Told::Has { mark, durable: true });
         }
         let late = self.now >= followed.until;
         let key = followed.key;
+        if self.is_broken(key) {
+            return Some(Told::Refused(Refusal::Fault));
+        }
         match self.takes_from(ctx, followed) {
             Following::Take => {}
             Following::Wait if !late => return None,
             Following::Wait | Following::Behind | Following::Not => return Some(Told::NotNow),
+        }
+        let brings = match &followed.what {
+            ToCopy::Changes(batch) => !batch.frames.is_empty(),
+            ToCopy::Equal { .. } => true,
+        };
+        if self.disk.full && brings && ctx.mistake != Mistake::LiesWhenFull {
+            return Some(Told::Refused(Refusal::NoSpace));
         }
         match &followed.what {
             ToCopy::Equal { mark, bytes, answers } => {
@@ -416,6 +435,10 @@ impl Process {
         let marks: Vec<Mark> = frames.iter().map(|frame| frame.mark).collect();
         let file = self.disk.files.entry(key).or_default();
         let state = file.state();
+        if self.disk.full && ctx.mistake == Mistake::LiesWhenFull {
+            let mark = marks.last().copied().unwrap_or(previous);
+            return Some(Told::Has { mark, durable });
+        }
         let admission = match ctx.mistake {
             Mistake::TakesChangesAsTheyCome => Admission::Execute { skip: 0 },
             _ => admit(state, previous, &marks),
@@ -485,6 +508,7 @@ pub fn whole(bytes: &[u8]) -> FrameChange {
 
 /// An answer is waited for so long before the same is sent again.
 const BATCH_WAIT: Duration = Duration::from_millis(400);
+const LEAVE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Longer than a predecessor is on its way.
 const EARLY_WAIT: Duration = Duration::from_millis(300);
 const EQUAL_WAIT: Duration = Duration::from_millis(500);

@@ -64,6 +64,8 @@ pub struct History {
     pub handed_over: u64,
     /// Copies that were made whole.
     pub copied: u64,
+    /// Syncs that failed.
+    pub broken: u64,
     pub images: u64,
     pub take_overs: u64,
 }

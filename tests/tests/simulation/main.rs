@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "tests panic")]
 
 mod applying;
+mod breaking;
 mod chance;
 mod checks;
 mod clients;

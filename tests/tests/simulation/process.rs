@@ -15,6 +15,7 @@ use model::{ApplianceId, GroupId, ObjectId, RequestKey, Timestamp, View, VolumeI
 use ownership::lease::{LeaseHolder, LeaseKeeper, Round};
 use ownership::{Fleet, FleetCommand, Here};
 
+use crate::breaking::Breakage;
 use crate::chance::Chance;
 use crate::checks::Invariant;
 use crate::config::Mistake;
@@ -50,6 +51,11 @@ pub enum Input {
     Move {
         key: Key,
         to: ApplianceId,
+    },
+    /// Its disk gets full or fails, or no longer.
+    Disk {
+        full: bool,
+        failing: bool,
     },
     /// The operator changes who takes part in a volume's group.
     Members {
@@ -150,6 +156,7 @@ pub struct Process {
     pub receivings: BTreeMap<Key, Receiving>,
     pub fans: BTreeMap<Key, Fan>,
     pub followed: Vec<Followed>,
+    pub breakages: Vec<Breakage>,
     /// Files whose hand-over is closing: nothing of them is answered.
     pub gates: BTreeSet<Key>,
     pub tickets: BTreeMap<Ticket, Waiter>,
@@ -207,6 +214,7 @@ impl Process {
             receivings: BTreeMap::new(),
             fans: BTreeMap::new(),
             followed: Vec::new(),
+            breakages: Vec::new(),
             gates: BTreeSet::new(),
             tickets: BTreeMap::new(),
             fates: BTreeMap::new(),
@@ -266,6 +274,9 @@ impl Process {
             Input::Client { conn, request } => self.called(conn, request),
             Input::Hangup { conn } => drop(self.conns.remove(&conn)),
             Input::Move { key, to } => self.begin_transfer(ctx, key, to, Purpose::HandOver),
+            Input::Disk { full, failing } => {
+                (self.disk.full, self.disk.failing) = (full, failing);
+            }
             Input::Members { volume, voters } => {
                 let ticket = self.ticket(Waiter::Here);
                 let (group, learners) = (volume.into(), vec![]);
@@ -310,6 +321,7 @@ impl Process {
             self.poll_registering(ctx);
             self.poll_downs(ctx);
             self.poll_volumes(ctx);
+            self.poll_breakages(ctx);
             self.poll_jobs(ctx);
             self.poll_transfers(ctx);
             self.poll_receivings(ctx);

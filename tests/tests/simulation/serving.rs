@@ -33,6 +33,9 @@ impl Process {
     ) -> Next {
         let key = job.key().expect("it is about a file");
         let verifier = self.verifier(key.0);
+        if self.is_broken(key) {
+            return self.park(job);
+        }
         match job.request.call.clone() {
             Call::Read { .. } => {
                 let cells = self.disk.files.entry(key).or_default().cells();
@@ -65,6 +68,9 @@ impl Process {
                 }
                 if let Some(next) = self.wait_for_copies(ctx, job, record, reign) {
                     return next;
+                }
+                if self.disk.full {
+                    return Next::End(Ending::Outcome(Outcome::Refused(Refusal::NoSpace)));
                 }
                 let local = self.volumes.get_mut(&key.0).expect("it is open");
                 if !job.runs && !local.running.insert(job.request.key) {
@@ -207,8 +213,20 @@ impl Process {
         number
     }
 
-    pub fn sync_done(&mut self, _ctx: &mut Ctx<'_>, number: u64) {
+    pub fn sync_done(&mut self, ctx: &mut Ctx<'_>, number: u64) {
         let Some((key, sync)) = self.syncs.remove(&number) else { return };
+        if self.is_broken(key) {
+            return;
+        }
+        if self.disk.failing && self.may_break(key) {
+            ctx.history.broken += 1;
+            match ctx.mistake {
+                Mistake::IgnoresFailedSyncs => drop(self.synced.insert(number)),
+                _ => self.breaks(key),
+            }
+            self.again = true;
+            return;
+        }
         if let Some(file) = self.disk.files.get_mut(&key) {
             file.synced(sync);
         }
@@ -259,7 +277,13 @@ impl Process {
         let Securing { sync, mark, how, epoch, verifier } = securing;
         // Only who owns the file knows who has it; whoever owns it then answers.
         let owns = self.is_owner(key);
-        if owns && (sync.is_some() || !self.all_have(ctx, key, mark, how == How::FileSync)) {
+        if self.hides_a_loss(key) {
+            return Next::Wait;
+        }
+        if owns
+            && !self.is_broken(key)
+            && (sync.is_some() || !self.all_have(ctx, key, mark, how == How::FileSync))
+        {
             return Next::Wait;
         }
         if ctx.mistake == Mistake::CommitsWhatHasLeft && !job.passed {

@@ -55,6 +55,8 @@ pub enum Event {
     },
     Stroke,
     Move,
+    /// That one's disk.
+    Spoil(usize),
 }
 
 pub struct World {
@@ -166,6 +168,7 @@ impl World {
             Event::Client { number, event } => self.client_event(number, event),
             Event::Stroke => self.stroke(),
             Event::Move => self.move_something(),
+            Event::Spoil(at) => self.spoil(at),
         }
     }
 
@@ -411,6 +414,8 @@ impl World {
         self.cuts.clear();
         for at in 0..self.machines.len() {
             self.boot(at, false);
+            let mended = Input::Disk { full: false, failing: false };
+            self.post(0, Event::Machine { to: at, input: mended });
         }
     }
 

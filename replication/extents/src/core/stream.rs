@@ -68,13 +68,12 @@ impl Core {
     }
 
     /// Forgets what the object was: from now on it is `base`, as soon as the place has been left.
+    /// A fault goes with the file that had it.
     pub(crate) fn begin_reception(&mut self, base: Base) -> Result<Ticket, Refusal> {
-        if self.fault.is_some() {
-            return Err(Refusal::Fault);
-        }
         if base.mark.reign < self.given.reign {
             return Err(Refusal::Fenced);
         }
+        self.fault = None;
         self.durable = Mark::default();
         self.promised = Mark::default();
         self.doubt();

@@ -43,9 +43,9 @@ pub(super) struct Batch {
 
 impl Objects {
     /// Begins to receive an object that was `base` when its owner attached the feed; whatever copy
-    /// of it is here goes. `has_data` as at the owner. `Fenced` if a newer reign was seen here;
-    /// `Busy` if it is being received already; `Fault` if the copy here is broken; `Stale` while an
-    /// older copy is being removed.
+    /// of it is here goes, and a fault of it, too. `has_data` as at the owner. `Fenced` if a newer
+    /// reign was seen here; `Busy` if it is being received already; `Stale` while an older copy is
+    /// being removed.
     pub async fn receive(
         &self,
         object: ObjectId,

@@ -107,16 +107,16 @@ impl File {
         self.check_returns(cell)
     }
 
-    /// What was overwritten does not come back: whoever wrote it wrote it twice.
+    /// What was overwritten does not come back while nothing was lost: it would have been written
+    /// twice.
     fn check_returns(&self, cell: usize) -> Result<(), String> {
         let value = |read: &Read| read.cells[cell];
-        for (at, last) in self.reads.iter().enumerate() {
-            let earlier = |read: &&Read| read.answered < last.invoked;
-            let others = self.reads.iter().filter(earlier).filter(|r| value(r) != value(last));
-            for between in others.filter(|read| read.verifier == last.verifier) {
-                let first =
-                    |read: &&Read| value(read) == value(last) && read.answered < between.invoked;
-                if value(last) != 0 && self.reads[..at].iter().any(|read| first(&read)) {
+        for last in self.reads.iter().filter(|read| value(read) != 0) {
+            let same_time = |read: &&Read| read.verifier == last.verifier;
+            let others = self.reads.iter().filter(same_time).filter(|r| value(r) != value(last));
+            for between in others.filter(|read| read.answered < last.invoked) {
+                let mut alike = self.reads.iter().filter(same_time);
+                if alike.any(|r| value(r) == value(last) && r.answered < between.invoked) {
                     let (gone, back) = (value(between), value(last));
                     return Err(format!("{back} came back after a read had seen {gone}"));
                 }

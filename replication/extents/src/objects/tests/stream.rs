@@ -63,6 +63,22 @@ async fn assert_equal(source: &World, target: &World) {
 }
 
 #[tokio::test]
+async fn a_broken_copy_gets_a_new_file_and_its_fault_goes_with_the_old_one() {
+    let (source, target) = (World::new(), World::new());
+    target.unstable(A, 0, b"doubtful").await;
+    target.disk.fail(Operation::Sync, libc::EIO, Failing::Once);
+    assert_eq!(target.objects.commit(A, false).await, Err(Refusal::Fault));
+    source.unstable(A, 0, b"whole").await;
+    let feed = source.attach().await;
+    let receipt = target.receive(feed.base()).await;
+    hand_over(&feed, &receipt).await;
+    assert_equal(&source, &target).await;
+    assert!(target.objects.faults().is_empty());
+    drop(receipt);
+    target.objects.commit(A, false).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_was_there_and_what_comes_meanwhile_arrives() {
     let (source, target) = (World::new(), World::new());
     source.unstable(A, 0, &[1; 3 << 20]).await;
