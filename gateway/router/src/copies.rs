@@ -425,6 +425,7 @@ impl<S: Imaging> Following<S> {
         }
         let (object, epoch) = (self.object, record.epoch);
         tracing::warn!(volume = %self.local.id, %object, %follower, ?why, "a copy is left behind");
+        metrics::counter!(COPIES_LEFT_BEHIND).increment(1);
         let (router, local) = (router.clone(), self.local.clone());
         let leave = async move {
             let reign = Reign { view: router.fleet_now().view(), epoch };
@@ -459,6 +460,7 @@ impl<S: Imaging> Following<S> {
             let effects = self.core.step(now, FanOutEvent::Frame(frame));
             self.carry_out(router, effects);
         }
+        metrics::counter!(COPIES_MADE_EQUAL).increment(1);
         let effects = self.core.made_equal(self.began.elapsed(), follower, mark);
         self.carry_out(router, effects);
         drop(closed);
@@ -613,6 +615,10 @@ async fn tell_answers<S: Imaging>(
     Ok(())
 }
 
+/// Copies that did not keep up with a file of this appliance; a counter.
+const COPIES_LEFT_BEHIND: &str = "holdfast_copies_left_behind_total";
+/// Copies that differed and were made equal while their file's requests waited; a counter.
+const COPIES_MADE_EQUAL: &str = "holdfast_copies_made_equal_total";
 /// A question to a copy; an fsync of much data may be part of it.
 const ASK_WAIT: Duration = Duration::from_secs(2);
 /// A file that nobody changes for so long needs nobody to look after its copies.

@@ -15,6 +15,7 @@ use model::{ApplianceId, LossCount, Mark, ObjectId, ObjectRecord, Refusal, Reign
 
 use crate::copies::{Known, equalize};
 use crate::local::Local;
+use crate::operator::FAULTS_MAX;
 use crate::router::Router;
 use crate::routing::{Patience, Settled};
 use crate::standing::About;
@@ -25,7 +26,8 @@ use crate::wire::copies::{CopyTold, CopyWhat};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Looked {
     wanted: usize,
-    members: Vec<ApplianceId>,
+    /// Each with whether it is up.
+    members: Vec<(ApplianceId, bool)>,
     /// It grows whenever copies may have come to differ.
     losses: LossCount,
 }
@@ -44,7 +46,7 @@ enum Care {
 
 /// Looks after the copies of one volume's files until it is closed.
 pub(crate) async fn tend_copies<S: Imaging>(router: Weak<Router<S>>, local: Weak<Local<S>>) {
-    let mut looked = None;
+    let (mut looked, mut seen) = (None, None);
     loop {
         tokio::time::sleep(TEND_EVERY).await;
         let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
@@ -52,11 +54,20 @@ pub(crate) async fn tend_copies<S: Imaging>(router: Weak<Router<S>>, local: Weak
             continue;
         }
         let now = router.looked_under(&local);
+        let applied = local.catalog.applied_index();
+        if looked.as_ref() == Some(&now) && seen == Some(applied) {
+            continue;
+        }
         if looked.as_ref() == Some(&now) {
             router.tend_degraded(&local).await;
         } else if router.tend_all(&local, now.wanted).await {
             looked = Some(now);
         }
+        let degraded =
+            local.catalog.degraded(ObjectId::ROOT, FAULTS_MAX).map_or(0, |all| all.len());
+        metrics::gauge!(DEGRADED_FILES, "volume" => local.id.to_string()).set(degraded as f64);
+        // Whatever is not as it should be is looked at again, though nothing happens.
+        seen = Some(applied).filter(|_| degraded == 0);
     }
 }
 
@@ -66,7 +77,7 @@ impl<S: Imaging> Router<S> {
         let info = fleet.volumes().iter().find(|info| info.id == local.id);
         Looked {
             wanted: fleet.copies_wanted(local.id),
-            members: fleet.volume_members(local.id).to_vec(),
+            members: fleet.volume_members(local.id).iter().map(|a| (*a, fleet.is_up(*a))).collect(),
             losses: info.map(|info| info.loss_count).unwrap_or_default(),
         }
     }
@@ -188,7 +199,8 @@ impl<S: Imaging> Router<S> {
                         self.copy_to(local.id, object, to).await.map(|()| care)
                     }
                     made => made.map(|()| care),
-                };
+                }
+                .inspect(|_| metrics::counter!(COPIES_MADE_WHOLE).increment(1));
             }
             Care::Drop(appliance) => Command::DropReplica { object, appliance },
             Care::TakeOver => Command::Promote { object, to: self.parts.appliance },
@@ -326,6 +338,10 @@ fn care(
     }
 }
 
+/// Files of which some copy is not whole; a gauge for each volume, as far as [`FAULTS_MAX`].
+const DEGRADED_FILES: &str = "holdfast_degraded_files";
+/// Stale or missing copies that were made whole from here; a counter.
+const COPIES_MADE_WHOLE: &str = "holdfast_copies_made_whole_total";
 /// What a look every second costs is nothing while nothing is degraded.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
