@@ -12,24 +12,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::{Command, Imaging};
-use extents::{Attach, Feed, Piece};
+use extents::{Attach, Feed};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use model::{
-    ApplianceId, Durability, EXTENT_BYTES, Incarnation, Mark, ObjectId, ObjectRecord, Refusal,
-    Reign, Stability,
-};
+use model::{ApplianceId, Incarnation, Mark, ObjectId, ObjectRecord, Refusal, Reign};
 use ownership::{copies, effective_owner};
 use replicator::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::followed::hash_of;
+use crate::equalizing::{Known, equalize};
 use crate::local::{Local, OwnFile};
 use crate::router::Router;
 use crate::routing::{PARK_MAX, Patience};
-use crate::wire::copies::{CopyAsk, CopyTold, CopyWhat, HASHED_MAX};
+use crate::wire::copies::{CopyAsk, CopyTold, CopyWhat};
 use crate::wire::{Reply, Request};
 
 /// The files of one volume that copies follow.
@@ -37,19 +34,19 @@ pub(crate) type Fans = Mutex<HashMap<ObjectId, Arc<Fan>>>;
 
 /// One file that copies follow.
 pub(crate) struct Fan {
-    status: watch::Receiver<Status>,
-    secure: mpsc::UnboundedSender<Mark>,
+    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) secure: mpsc::UnboundedSender<Mark>,
 }
 
 /// How the copies stand.
 #[derive(Clone, Debug, Default)]
-struct Status {
-    followers: Vec<ApplianceId>,
+pub(crate) struct Status {
+    pub(crate) followers: Vec<ApplianceId>,
     joined: bool,
-    received: Option<Mark>,
-    secured: Option<Mark>,
+    pub(crate) received: Option<Mark>,
+    pub(crate) secured: Option<Mark>,
     /// Nobody looks after them any more: who owns the file is asked anew.
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// What is asked of a follower, and what it said.
@@ -171,70 +168,6 @@ impl<S: Imaging> Router<S> {
         let status = fan.status.borrow();
         let all = stands.follow.iter().all(|appliance| status.followers.contains(appliance));
         if all && status.joined && !status.closed { Ok(()) } else { Err(Refusal::Fenced) }
-    }
-
-    /// Waits until every good copy has the change `mark`; with more than `Unstable`, until it is
-    /// durable at all of them.
-    ///
-    /// # Errors
-    /// `Fenced` if another appliance may own the file by now.
-    pub(crate) async fn copies_have(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-        mark: Mark,
-        how: Stability,
-    ) -> Result<(), Refusal> {
-        match self.fleet_now().policy(local.id).durability {
-            Durability::Local => Ok(()),
-            Durability::AllInSync => self.everybody_has(local, object, mark, how).await,
-        }
-    }
-
-    /// The same, whatever the volume's policy says.
-    pub(crate) async fn everybody_has(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-        mark: Mark,
-        how: Stability,
-    ) -> Result<(), Refusal> {
-        let others = || {
-            let inode = local.inode(object).ok();
-            let record = inode.as_ref().and_then(|inode| inode.record());
-            record.map(|record| self.good_others(record)).unwrap_or_default()
-        };
-        if others().is_empty() {
-            return Ok(());
-        }
-        let fan = local.fans.lock().await.get(&object).cloned().ok_or(Refusal::Fenced)?;
-        let durable = how != Stability::Unstable;
-        if durable {
-            // If nobody takes it the status says that it is closed.
-            let _ = fan.secure.send(mark);
-        }
-        let mut status = fan.status.clone();
-        loop {
-            {
-                let status = status.borrow_and_update();
-                if status.closed {
-                    return Err(Refusal::Fenced);
-                }
-                let reached = if durable { status.secured } else { status.received };
-                let has = reached >= Some(mark);
-                if has && others().iter().all(|other| status.followers.contains(other)) {
-                    return Ok(());
-                }
-            }
-            let mut motion = self.parts.machines.motion.subscribe();
-            tokio::select! {
-                changed = status.changed() => changed.map_err(|_| Refusal::Fenced)?,
-                _ = motion.changed() => {}
-            }
-            if others().is_empty() {
-                return Ok(());
-            }
-        }
     }
 
     /// The log is told that a copy misses what comes.
@@ -509,124 +442,16 @@ impl<S: Imaging> Following<S> {
     }
 }
 
-/// What is known of a copy that is to be made equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// It followed: only what was changed lately can differ.
-    WasAlike,
-    /// It may have missed anything.
-    Nothing,
-}
-
-/// Makes another appliance's copy equal to the one here, extent by extent; the name that both have
-/// then. The file's gate is closed.
-pub(crate) async fn equalize<S: Imaging>(
-    router: &Router<S>,
-    local: &Local<S>,
-    object: ObjectId,
-    to: ApplianceId,
-    known: Known,
-) -> Result<Mark, Refusal> {
-    let file = router.owned(local, object)?;
-    let has_data = file.has_data;
-    let extents = differing(router, local, (object, has_data), to, known).await?;
-    tell_answers(router, local, object, to).await?;
-    let reign = Reign { epoch: file.epoch, view: local.reign() };
-    let (stamp, size) = local.objects.name_anew(object, has_data, reign).await?;
-    let count = extents.len();
-    tracing::info!(%object, %to, extents = count, "a copy is made equal");
-    let mut extents = extents.into_iter().peekable();
-    loop {
-        let next = extents.next();
-        let last = extents.peek().is_none();
-        let pieces = match next {
-            Some(extent) => local.objects.pieces(object, has_data, vec![extent]).await?,
-            None => Vec::new(),
-        };
-        let equal = extents::Equal { stamp, size, last };
-        let what = CopyWhat::of_pieces(equal, pieces);
-        match router.ask_copy(local, object, to, what).await {
-            Some(CopyTold::Has { mark, .. }) if mark == stamp.mark => {}
-            Some(CopyTold::Refused(refusal)) => return Err(refusal),
-            _ => return Err(Refusal::Busy),
-        }
-        if last {
-            return Ok(stamp.mark);
-        }
-    }
-}
-
-/// The extents in which a copy may differ from the one here.
-async fn differing<S: Imaging>(
-    router: &Router<S>,
-    local: &Local<S>,
-    (object, has_data): (ObjectId, bool),
-    to: ApplianceId,
-    known: Known,
-) -> Result<Vec<u64>, Refusal> {
-    let here = local.objects.followed(object, has_data).await?;
-    let count = here.facts.size.div_ceil(EXTENT_BYTES);
-    let ours = here.touched.extents().filter(|_| known == Known::WasAlike);
-    let ask = CopyWhat::State { hashes: count <= HASHED_MAX };
-    let there = router.ask_copy(local, object, to, (ask, Bytes::new())).await;
-    let Some(CopyTold::State { touched, hashes, .. }) = there else { return Err(Refusal::Busy) };
-    let mut differing = match (ours, touched) {
-        (Some(ours), Some(theirs)) => [ours, theirs].concat(),
-        _ if count <= HASHED_MAX => (0..count).collect(),
-        _ => return Err(Refusal::TooSmall),
-    };
-    differing.retain(|extent| *extent < count);
-    differing.sort_unstable();
-    differing.dedup();
-    if differing.len() > EQUAL_EXTENTS_MAX {
-        return Err(Refusal::TooSmall);
-    }
-    if hashes.is_empty() {
-        return Ok(differing);
-    }
-    let mut unlike = Vec::new();
-    for extent in differing {
-        let pieces = local.objects.pieces(object, has_data, vec![extent]).await?;
-        let theirs = usize::try_from(extent).ok().and_then(|at| hashes.get(at));
-        let same = |piece: &Piece| theirs == Some(&hash_of(piece));
-        if !pieces.iter().all(same) {
-            unlike.push(extent);
-        }
-    }
-    Ok(unlike)
-}
-
-/// Whoever has the bytes knows the calls that made them.
-async fn tell_answers<S: Imaging>(
-    router: &Router<S>,
-    local: &Local<S>,
-    object: ObjectId,
-    to: ApplianceId,
-) -> Result<(), Refusal> {
-    let all = local.data_calls.answers_about(object);
-    for some in all.chunks(crate::transfers::ANSWERS_AT_ONCE) {
-        let (volume, answers) = (local.id, some.to_vec());
-        let request = Request::Answers { volume, object, answers };
-        match router.ask_peer(to, &request, Bytes::new(), ASK_WAIT).await {
-            Ok((Reply::At(_), _)) => {}
-            _ => return Err(Refusal::Busy),
-        }
-    }
-    Ok(())
-}
-
 /// Copies that did not keep up with a file of this appliance; a counter.
 const COPIES_LEFT_BEHIND: &str = "holdfast_copies_left_behind_total";
 /// Copies that differed and were made equal while their file's requests waited; a counter.
 const COPIES_MADE_EQUAL: &str = "holdfast_copies_made_equal_total";
 /// A question to a copy; an fsync of much data may be part of it.
-const ASK_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const ASK_WAIT: Duration = Duration::from_secs(2);
 /// A file that nobody changes for so long needs nobody to look after its copies.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 /// Whoever passed the gate may wait for the very copy that is lost: then it is left behind.
 const GATE_MAX: Duration = Duration::from_millis(30);
 /// Requests wait no longer for a copy to be made equal.
 const EQUAL_MAX: Duration = Duration::from_millis(1_000);
-/// What can be sent in that time.
-const EQUAL_EXTENTS_MAX: usize = 128;
 const LEAVE_AGAIN_AFTER: Duration = Duration::from_millis(50);

@@ -60,52 +60,6 @@ impl<S: Imaging> Router<S> {
         Ok(wrote)
     }
 
-    /// Sees to it that a change is where it must be, and as durable there as was asked, of which
-    /// some is done: what was done then.
-    ///
-    /// # Errors
-    /// `Fenced` if another appliance may own the file by now: the change was made, and whoever owns
-    /// it then knows the call.
-    async fn secure(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-        mark: Mark,
-        (done, wanted): (Stability, Stability),
-    ) -> Result<Stability, Refused> {
-        let wanted = if wanted == Stability::Unstable { wanted } else { Stability::FileSync };
-        let file = self.owned(local, object)?;
-        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
-        if alone && done >= wanted {
-            return Ok(done);
-        }
-        let here = async {
-            match done >= wanted {
-                true => Ok(()),
-                false => local.objects.commit(object, file.has_data).await.map(drop),
-            }
-        };
-        let there = self.copies_have(local, object, mark, wanted);
-        let (here, there) = tokio::join!(here, there);
-        local.news.no_fault_open().await;
-        here?;
-        there?;
-        if self.owned(local, object)?.epoch != file.epoch {
-            return Err(Refusal::Fenced.into());
-        }
-        if !alone && wanted == Stability::FileSync && !file.has_data {
-            local.news.first_secured(object);
-        }
-        Ok(wanted.max(done))
-    }
-
-    /// The name of what is here.
-    async fn last_change(&self, local: &Local<S>, object: ObjectId) -> Result<Mark, Refused> {
-        let file = self.owned(local, object)?;
-        let facts = local.objects.facts(object, file.has_data).await?;
-        Ok(facts.stamp.map(|stamp| stamp.mark).unwrap_or_default())
-    }
-
     async fn write_once(
         &self,
         ask: &Ask,
@@ -160,28 +114,6 @@ impl<S: Imaging> Router<S> {
         self.may_change(ask, local, object, &file).await?;
         self.copies_are_joined(local, object, &file).await?;
         Ok(file)
-    }
-
-    /// Makes everything durable that was written before the call, here and at every good copy.
-    pub(crate) async fn commit_everywhere(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-        file: &OwnFile,
-    ) -> Result<Result<DataFacts, Refusal>, Refused> {
-        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
-        if alone {
-            return Ok(local.objects.commit(object, file.has_data).await);
-        }
-        let mark = self.last_change(local, object).await?;
-        let here = local.objects.commit(object, file.has_data);
-        let there = self.copies_have(local, object, mark, Stability::FileSync);
-        let (here, there) = tokio::join!(here, there);
-        there?;
-        if !file.has_data {
-            local.news.first_secured(object);
-        }
-        Ok(here)
     }
 
     /// What COMMIT answers after its sync.

@@ -1,8 +1,8 @@
 //! The copies of other appliances' files that are here: what their owners ask of them.
 //!
-//! Invariant: a copy takes changes from its file's owner alone, in the view and epoch that are known
-//! here; whoever has a change knows the call that made it. Absent on purpose: what comes upon what;
-//! the copy itself decides that.
+//! Invariant: a copy takes changes from its file's owner alone, in the view and epoch that are
+//! known here; whoever has a change knows the call that made it. Absent on purpose: what comes upon
+//! what; the copy itself decides that.
 
 use std::sync::Arc;
 use std::time::Duration;

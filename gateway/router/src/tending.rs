@@ -13,7 +13,7 @@ use extents::CopyState;
 use futures_util::stream::{self, StreamExt};
 use model::{ApplianceId, LossCount, Mark, ObjectId, ObjectRecord, Refusal, Reign, VolumeId};
 
-use crate::copies::{Known, equalize};
+use crate::equalizing::{Known, equalize};
 use crate::local::Local;
 use crate::operator::FAULTS_MAX;
 use crate::router::Router;

@@ -42,8 +42,8 @@ pub const APPLIANCES_EVER_MAX: usize = 4096;
 /// The most appliances that hold one volume.
 pub const VOLUME_MEMBERS_MAX: usize = 3;
 
-/// All that the fleet's group keeps. Stored as format 3; [`FleetV1`] reads format 1. Format 2 was the
-/// same without its last field.
+/// All that the fleet's group keeps. Stored as format 3; [`FleetV1`] reads format 1. Format 2 was
+/// the same without its last field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     secret: Option<Secret>,

@@ -1,5 +1,5 @@
-//! Files whose sync failed: the loss count goes up, then the copy is stale, and only then is anything
-//! of the volume acknowledged again.
+//! Files whose sync failed: the loss count goes up, then the copy is stale, and only then is
+//! anything of the volume acknowledged again.
 //!
 //! Invariant: a copy breaks only where another is good, so that a fleet could survive it.
 

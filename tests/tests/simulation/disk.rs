@@ -1,8 +1,8 @@
 //! What an appliance keeps on its disk: the log, the catalogs, the backing files.
 //!
 //! Invariant: a process that is killed loses nothing that it wrote; a power cut loses what was not
-//! synced, or some of it. A disk may be full for a while, or fail at syncs; a file whose sync failed
-//! is broken for good. Absent on purpose: rot.
+//! synced, or some of it. A disk may be full for a while, or fail at syncs; a file whose sync
+//! failed is broken for good. Absent on purpose: rot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The part of a core that copies which follow one another need: the name of what is here, changes
 //! that come from the owner, and being made equal.
 //!
-//! Invariant: a copy that says it is at a mark holds exactly what its owner held after the change of
-//! that mark.
+//! Invariant: a copy that says it is at a mark holds exactly what its owner held after the change
+//! of that mark.
 
 use model::{Mark, Refusal, Reign, Span, Stamp, Timestamp};
 

@@ -1,0 +1,125 @@
+//! Makes another appliance's copy of a file equal to the one here.
+//!
+//! Invariant: nobody changes the file meanwhile, its gate is closed; the copy says that it is in doubt
+//! until its last extent has come. Absent on purpose: when that is done, and what the log is told.
+
+use bytes::Bytes;
+use catalog::Imaging;
+use extents::Piece;
+use model::{ApplianceId, EXTENT_BYTES, Mark, ObjectId, Refusal, Reign};
+
+use crate::copies::ASK_WAIT;
+use crate::followed::hash_of;
+use crate::local::Local;
+use crate::router::Router;
+use crate::wire::copies::{CopyTold, CopyWhat, HASHED_MAX};
+use crate::wire::{Reply, Request};
+
+/// What is known of a copy that is to be made equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It followed: only what was changed lately can differ.
+    WasAlike,
+    /// It may have missed anything.
+    Nothing,
+}
+
+/// Makes another appliance's copy equal to the one here, extent by extent; the name that both have
+/// then. The file's gate is closed.
+pub(crate) async fn equalize<S: Imaging>(
+    router: &Router<S>,
+    local: &Local<S>,
+    object: ObjectId,
+    to: ApplianceId,
+    known: Known,
+) -> Result<Mark, Refusal> {
+    let file = router.owned(local, object)?;
+    let has_data = file.has_data;
+    let extents = differing(router, local, (object, has_data), to, known).await?;
+    tell_answers(router, local, object, to).await?;
+    let reign = Reign { epoch: file.epoch, view: local.reign() };
+    let (stamp, size) = local.objects.name_anew(object, has_data, reign).await?;
+    let count = extents.len();
+    tracing::info!(%object, %to, extents = count, "a copy is made equal");
+    let mut extents = extents.into_iter().peekable();
+    loop {
+        let next = extents.next();
+        let last = extents.peek().is_none();
+        let pieces = match next {
+            Some(extent) => local.objects.pieces(object, has_data, vec![extent]).await?,
+            None => Vec::new(),
+        };
+        let equal = extents::Equal { stamp, size, last };
+        let what = CopyWhat::of_pieces(equal, pieces);
+        match router.ask_copy(local, object, to, what).await {
+            Some(CopyTold::Has { mark, .. }) if mark == stamp.mark => {}
+            Some(CopyTold::Refused(refusal)) => return Err(refusal),
+            _ => return Err(Refusal::Busy),
+        }
+        if last {
+            return Ok(stamp.mark);
+        }
+    }
+}
+
+/// The extents in which a copy may differ from the one here.
+async fn differing<S: Imaging>(
+    router: &Router<S>,
+    local: &Local<S>,
+    (object, has_data): (ObjectId, bool),
+    to: ApplianceId,
+    known: Known,
+) -> Result<Vec<u64>, Refusal> {
+    let here = local.objects.followed(object, has_data).await?;
+    let count = here.facts.size.div_ceil(EXTENT_BYTES);
+    let ours = here.touched.extents().filter(|_| known == Known::WasAlike);
+    let ask = CopyWhat::State { hashes: count <= HASHED_MAX };
+    let there = router.ask_copy(local, object, to, (ask, Bytes::new())).await;
+    let Some(CopyTold::State { touched, hashes, .. }) = there else { return Err(Refusal::Busy) };
+    let mut differing = match (ours, touched) {
+        (Some(ours), Some(theirs)) => [ours, theirs].concat(),
+        _ if count <= HASHED_MAX => (0..count).collect(),
+        _ => return Err(Refusal::TooSmall),
+    };
+    differing.retain(|extent| *extent < count);
+    differing.sort_unstable();
+    differing.dedup();
+    if differing.len() > EQUAL_EXTENTS_MAX {
+        return Err(Refusal::TooSmall);
+    }
+    if hashes.is_empty() {
+        return Ok(differing);
+    }
+    let mut unlike = Vec::new();
+    for extent in differing {
+        let pieces = local.objects.pieces(object, has_data, vec![extent]).await?;
+        let theirs = usize::try_from(extent).ok().and_then(|at| hashes.get(at));
+        let same = |piece: &Piece| theirs == Some(&hash_of(piece));
+        if !pieces.iter().all(same) {
+            unlike.push(extent);
+        }
+    }
+    Ok(unlike)
+}
+
+/// Whoever has the bytes knows the calls that made them.
+async fn tell_answers<S: Imaging>(
+    router: &Router<S>,
+    local: &Local<S>,
+    object: ObjectId,
+    to: ApplianceId,
+) -> Result<(), Refusal> {
+    let all = local.data_calls.answers_about(object);
+    for some in all.chunks(crate::transfers::ANSWERS_AT_ONCE) {
+        let (volume, answers) = (local.id, some.to_vec());
+        let request = Request::Answers { volume, object, answers };
+        match router.ask_peer(to, &request, Bytes::new(), ASK_WAIT).await {
+            Ok((Reply::At(_), _)) => {}
+            _ => return Err(Refusal::Busy),
+        }
+    }
+    Ok(())
+}
+
+/// What can be sent while requests wait.
+const EQUAL_EXTENTS_MAX: usize = 128;
