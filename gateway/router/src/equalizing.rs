@@ -1,7 +1,8 @@
 //! Makes another appliance's copy of a file equal to the one here.
 //!
-//! Invariant: nobody changes the file meanwhile, its gate is closed; the copy says that it is in doubt
-//! until its last extent has come. Absent on purpose: when that is done, and what the log is told.
+//! Invariant: nobody changes the file meanwhile, its gate is closed; the copy says that it is in
+//! doubt until its last extent has come. Absent on purpose: when that is done, and what the log is
+//! told.
 
 use bytes::Bytes;
 use catalog::Imaging;
