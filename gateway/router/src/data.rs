@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use catalog::{Command, Imaging, Preview};
+use extents::Stamping;
 use model::permission;
 use model::{
     Attributes, Change, DataFacts, Inode, InodeKind, Mark, ObjectId, Refusal, Reign, RequestKey,
@@ -79,10 +80,12 @@ impl<S: Imaging> Router<S> {
         };
         let file = dropped.as_ref().unwrap_or(&seen);
         self.same_view(ask)?;
-        let stamping = local.stamping(file, ask.key, self.parts.clock.wall());
         // With other copies it is made durable at all of them at once, afterwards.
         let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
+        let secure = !alone && stability != Stability::Unstable;
         let stability = if alone { stability } else { Stability::Unstable };
+        let stamping = local.stamping(file, ask.key, self.parts.clock.wall());
+        let stamping = Stamping { secure, ..stamping };
         let written = local
             .objects
             .write(object, file.has_data, span.offset(), payload, stability, stamping)
@@ -296,6 +299,7 @@ impl<S: Imaging> Router<S> {
         let file = dropped.as_ref().unwrap_or(seen);
         self.same_view(ask)?;
         let stamping = local.stamping(file, key, self.parts.clock.wall());
+        let stamping = Stamping { secure: true, ..stamping };
         let sized = local.objects.set_size(object, file.has_data, size, stamping).await;
         local.news.no_fault_open().await;
         match sized {

@@ -149,7 +149,7 @@ impl<S: Imaging> Local<S> {
     /// What a data change of `file` at `now` is stamped with.
     pub fn stamping(&self, file: &OwnFile, key: Option<RequestKey>, now: Timestamp) -> Stamping {
         let reign = Reign { epoch: file.epoch, view: self.reign() };
-        Stamping { now, reign, ctime_floor: file.inode.times.ctime, key }
+        Stamping { now, reign, ctime_floor: file.inode.times.ctime, key, secure: false }
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Stamping {
     pub ctime_floor: Timestamp,
     /// The client's call that makes it: other copies get to know it.
     pub key: Option<RequestKey>,
+    /// Whether whoever makes it waits until it is durable everywhere.
+    pub secure: bool,
 }
 
 /// What went wrong with this appliance's copy of an object.
@@ -53,6 +55,7 @@ pub(crate) struct Begun {
     pub(crate) ticket: Ticket,
     pub(crate) reign: Reign,
     pub(crate) key: Option<RequestKey>,
+    pub(crate) secure: bool,
     /// Just before this change, and just after it: one atomic step.
     pub(crate) before: DataFacts,
     pub(crate) after: DataFacts,
@@ -448,6 +451,7 @@ impl Core {
             ticket: self.spans.enter(touched, work, Marks { previous, own: mark }),
             reign: stamping.reign,
             key: stamping.key,
+            secure: stamping.secure,
             before,
             after: self.facts(),
         })

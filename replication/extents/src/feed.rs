@@ -28,6 +28,8 @@ pub struct Frame {
     pub stamp: Option<Stamp>,
     /// The client's call that made it: whoever has the change knows the call for done.
     pub key: Option<RequestKey>,
+    /// Whether somebody waits until it is durable.
+    pub secure: bool,
     /// What it does to the bytes.
     pub change: FrameChange,
 }
@@ -119,6 +121,7 @@ struct Slot {
     mark: Mark,
     stamp: Option<Stamp>,
     key: Option<RequestKey>,
+    secure: bool,
     /// None while the change is under way.
     change: Option<FrameChange>,
 }
@@ -171,9 +174,9 @@ impl Feeds {
     }
 
     /// A change has got its mark.
-    pub(crate) fn enter(&self, stamp: Stamp, key: Option<RequestKey>) {
+    pub(crate) fn enter(&self, stamp: Stamp, key: Option<RequestKey>, secure: bool) {
         for feed in &self.0 {
-            feed.enter(stamp.mark, Some(stamp), key);
+            feed.enter_wanted(stamp.mark, Some(stamp), key, secure);
         }
     }
 
@@ -213,10 +216,20 @@ impl FeedQueue {
     }
 
     /// Keeps the next place, for a change that has just begun.
-    pub(crate) fn enter(&self, mark: Mark, stamp: Option<Stamp>, key: Option<RequestKey>) {
+    pub(crate) fn enter(&self, mark: Mark, stamp: Option<Stamp>) {
+        self.enter_wanted(mark, stamp, None, false);
+    }
+
+    fn enter_wanted(
+        &self,
+        mark: Mark,
+        stamp: Option<Stamp>,
+        key: Option<RequestKey>,
+        secure: bool,
+    ) {
         let mut queue = self.queue.lock();
         debug_assert!(queue.slots.back().is_none_or(|last| last.mark < mark));
-        queue.slots.push_back(Slot { mark, stamp, key, change: None });
+        queue.slots.push_back(Slot { mark, stamp, key, secure, change: None });
     }
 
     /// Says what the change of that place did.
@@ -255,7 +268,8 @@ impl FeedQueue {
         let slot = queue.slots.pop_front()?;
         let change = slot.change?;
         queue.queued_bytes -= change.takes_room();
-        Some(Ok(Frame { mark: slot.mark, stamp: slot.stamp, key: slot.key, change }))
+        let Slot { mark, stamp, key, secure, .. } = slot;
+        Some(Ok(Frame { mark, stamp, key, secure, change }))
     }
 
     pub(crate) fn end(&self) -> Option<FeedEnd> {

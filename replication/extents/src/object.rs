@@ -222,7 +222,7 @@ impl Running {
         written: Option<Span>,
     ) -> Self {
         let fed = begun.after.stamp.map(|stamp| {
-            state.feeds.enter(stamp, begun.key);
+            state.feeds.enter(stamp, begun.key, begun.secure);
             Lost { mark: stamp.mark, written }
         });
         Self { object: Arc::clone(object), ticket: begun.ticket, fed, left: false }

@@ -254,6 +254,9 @@ impl FanOut {
         match event {
             FanOutEvent::Frame(frame) => {
                 let previous = std::mem::replace(&mut self.tip, frame.mark);
+                if frame.secure {
+                    self.wanted = self.wanted.max(Some(frame.mark));
+                }
                 self.kept.push_back(Kept { previous, frame });
             }
             FanOutEvent::Secure(mark) => {

@@ -219,7 +219,7 @@ impl Message {
             Head::Frame { mark, stamp, change } => {
                 let change = change_of(change, payload)?;
                 let stamp = stamp.map(Into::into);
-                return Ok(Self::Frame(Frame { mark, stamp, key: None, change }));
+                return Ok(Self::Frame(Frame { mark, stamp, key: None, secure: false, change }));
             }
             head => (head, payload),
         };

@@ -147,7 +147,7 @@ impl File {
         let stamp = Some(Stamp { mark, ..Stamp::default() });
         let size = FrameChange::SetSize(bytes.len() as u64);
         for change in [size, crate::following::whole(bytes)] {
-            self.apply(&Frame { mark, stamp, key: None, change }, None);
+            self.apply(&Frame { mark, stamp, key: None, secure: false, change }, None);
         }
         self.in_doubt = false;
     }

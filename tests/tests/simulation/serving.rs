@@ -82,7 +82,8 @@ impl Process {
                 let offset = (cell * CELL_BYTES) as u64;
                 let change = FrameChange::Write { offset, bytes: Bytes::from(bytes) };
                 let by = (job.request.key, verifier);
-                let frame = self.change_file(key, reign, change, Some(by));
+                let made = self.change_file(key, reign, change, Some(by));
+                let frame = Frame { secure: how == How::FileSync, ..made };
                 let mark = frame.mark;
                 self.step_fan(ctx, key, |core, now| core.step(now, FanOutEvent::Frame(frame)));
                 ctx.history.executed(job.request.key, self.fleet_now.view());
@@ -167,7 +168,7 @@ impl Process {
         let mark = file.now.mark.next_under(reign);
         let stamp = Some(Stamp { mark, ..Stamp::default() });
         let (request, verifier) = by.unzip();
-        let frame = Frame { mark, stamp, key: request, change };
+        let frame = Frame { mark, stamp, key: request, secure: false, change };
         file.change(&frame, verifier);
         if let Some(transfer) = self.transfers.get_mut(&key) {
             transfer.feed.push_back(frame.clone());

@@ -358,7 +358,13 @@ impl Process {
         file.now.mark = file.now.mark.next_under(reign);
         let data_bytes = file.now.bytes.len() as u64;
         let change = whole(&file.now.bytes);
-        transfer.feed.push_back(Frame { mark: file.now.mark, stamp: None, key: None, change });
+        transfer.feed.push_back(Frame {
+            mark: file.now.mark,
+            stamp: None,
+            key: None,
+            secure: false,
+            change,
+        });
         let span = Span::new(0, EXTENT_BYTES).expect("it is short");
         SendEvent::Copied(Ok(Some(Copied { span, data_bytes })))
     }

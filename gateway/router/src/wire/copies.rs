@@ -157,7 +157,7 @@ pub fn frames_of(changes: Vec<ChangeHead>, mut payload: Bytes) -> Result<Vec<Fra
                 FrameChange::Write { offset, bytes }
             }
         };
-        frames.push(Frame { mark, stamp: stamp.map(Stamp::from), key, change });
+        frames.push(Frame { mark, stamp: stamp.map(Stamp::from), key, secure: false, change });
     }
     if payload.is_empty() { Ok(frames) } else { Err(BadMessage) }
 }
@@ -224,7 +224,7 @@ impl From<StampHead> for Stamp {
 }
 
 fn head_of(frame: Frame, payloads: &mut Vec<Bytes>) -> ChangeHead {
-    let Frame { mark, stamp, key, change } = frame;
+    let Frame { mark, stamp, key, change, .. } = frame;
     let what = match change {
         FrameChange::Write { offset, bytes } => {
             let len = bytes.len() as u64;
@@ -276,7 +276,7 @@ mod tests {
         let stamp = Some(Stamp { mark: mark(4), ..Stamp::default() });
         let write = |sequence, bytes: &'static [u8]| {
             let change = FrameChange::Write { offset: 7, bytes: Bytes::from_static(bytes) };
-            Frame { mark: mark(sequence), stamp, key: None, change }
+            Frame { mark: mark(sequence), stamp, key: None, secure: false, change }
         };
         let cut = Frame { change: FrameChange::SetSize(9), ..write(6, b"") };
         let frames = vec![write(4, b"one"), write(5, b"two"), cut];

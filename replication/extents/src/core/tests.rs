@@ -13,6 +13,7 @@ fn stamping(now: u64) -> Stamping {
         reign: reign(1),
         ctime_floor: Timestamp::default(),
         key: None,
+        secure: false,
     }
 }
 

@@ -11,7 +11,7 @@ fn stamp(sequence: u64) -> Stamp {
 
 fn enter(queue: &FeedQueue, sequences: std::ops::RangeInclusive<u64>) {
     for sequence in sequences {
-        queue.enter(stamp(sequence).mark, Some(stamp(sequence)), None);
+        queue.enter(stamp(sequence).mark, Some(stamp(sequence)));
     }
 }
 
@@ -76,7 +76,7 @@ fn an_ended_feed_gives_nothing_but_its_end() {
     let mut feeds = Feeds::default();
     let queue = Arc::new(FeedQueue::new(4096));
     feeds.attach(Arc::clone(&queue)).unwrap();
-    feeds.enter(stamp(1), None);
+    feeds.enter(stamp(1), None, false);
     feeds.fill(stamp(1).mark, || write(0, 10));
     feeds.end(FeedEnd::Fault(CopyFault::Fsync));
     assert_eq!(queue.pop(), Some(Err(FeedEnd::Fault(CopyFault::Fsync))));

@@ -77,7 +77,7 @@ impl Objects {
             let base = core.base();
             let queue = Arc::new(FeedQueue::new(how.limit_bytes));
             for mark in core.under_way() {
-                queue.enter(mark, base.stamp, None);
+                queue.enter(mark, base.stamp);
             }
             queue.put_back(0..base.size.div_ceil(EXTENT_BYTES));
             state.feeds.attach(Arc::clone(&queue))?;
@@ -136,7 +136,7 @@ impl Feed {
                 let Some(extents) = self.queue.take_extents(facts.size) else { return Ok(None) };
                 let begun = state.loaded_mut().begin_copy(span_of(&extents), self.how.reign);
                 let (ticket, mark) = begun.inspect_err(|_| self.queue.put_back(extents.clone()))?;
-                self.queue.enter(mark, facts.stamp, None);
+                self.queue.enter(mark, facts.stamp);
                 Ok(Some(Copying {
                     running: Some(Running::new(Arc::clone(object), ticket)),
                     queue: Arc::clone(&self.queue),

@@ -118,7 +118,7 @@ impl Objects {
                 return Err(Refusal::Busy);
             }
             let stamp = state.loaded_mut().name_anew(reign, now)?;
-            state.feeds.enter(stamp, None);
+            state.feeds.enter(stamp, None, false);
             state.feeds.fill(stamp.mark, || FrameChange::Nothing);
             Ok((stamp, state.loaded().facts().size))
         });

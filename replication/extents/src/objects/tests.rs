@@ -89,6 +89,7 @@ impl World {
             reign: self.reign(),
             ctime_floor: Timestamp::default(),
             key: None,
+            secure: false,
         }
     }
 

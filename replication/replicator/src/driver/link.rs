@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::{Channel, wire::Message};
 
 /// What came in.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each frame")]
 #[derive(Debug)]
 pub(super) enum Incoming {
     Message(Message),

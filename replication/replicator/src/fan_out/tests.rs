@@ -14,7 +14,7 @@ fn mark(sequence: u64) -> Mark {
 
 fn frame(sequence: u64, len: usize) -> Frame {
     let change = FrameChange::Write { offset: 0, bytes: Bytes::from(vec![0; len]) };
-    Frame { mark: mark(sequence), stamp: None, key: None, change }
+    Frame { mark: mark(sequence), stamp: None, key: None, secure: false, change }
 }
 
 /// What is sent: to whom, upon which change, which changes, and whether to be durable.
@@ -86,6 +86,16 @@ fn what_is_to_be_durable_is_asked_for_once_and_with_the_change_if_both_come_toge
     has(&mut core, BOB, 3, 4, true);
     assert!(core.is_secure(mark(4)));
     assert!(core.step(NOW, FanOutEvent::Secure(mark(4))).is_empty());
+}
+
+#[test]
+fn a_change_whose_writer_waits_until_it_is_durable_says_so_itself() {
+    let mut core = joined(&[BOB]);
+    let frame = Frame { secure: true, ..frame(4, 10) };
+    assert_eq!(sent(&core.step(NOW, FanOutEvent::Frame(frame))), [(BOB, 3, vec![4], true)]);
+    assert!(core.step(NOW, FanOutEvent::Secure(mark(4))).is_empty());
+    has(&mut core, BOB, 2, 4, true);
+    assert!(core.is_secure(mark(4)));
 }
 
 #[test]

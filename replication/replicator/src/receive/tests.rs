@@ -13,7 +13,7 @@ fn base(sequence: u64) -> Base {
 }
 
 fn frame(mark: Mark) -> Frame {
-    Frame { mark, stamp: None, key: None, change: FrameChange::Nothing }
+    Frame { mark, stamp: None, key: None, secure: false, change: FrameChange::Nothing }
 }
 
 fn finish(sequence: u64) -> Message {
@@ -198,7 +198,8 @@ fn reading_stops_while_much_waits() {
     let mut sequence = 3;
     while core.wants_more() {
         let change = FrameChange::Write { offset: 0, bytes: vec![0; 1 << 20].into() };
-        let frame = Frame { mark: mark(1, sequence), stamp: None, key: None, change };
+        let frame =
+            Frame { mark: mark(1, sequence), stamp: None, key: None, secure: false, change };
         assert_eq!(hear(&mut core, Message::Frame(frame)), []);
         sequence += 1;
         assert!(sequence < 20);

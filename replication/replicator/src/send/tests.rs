@@ -27,7 +27,7 @@ fn finish(sequence: u64) -> Message {
 
 fn frame(sequence: u64, len: usize) -> Frame {
     let change = FrameChange::Write { offset: 0, bytes: vec![0; len].into() };
-    Frame { mark: mark(sequence), stamp: None, key: None, change }
+    Frame { mark: mark(sequence), stamp: None, key: None, secure: false, change }
 }
 
 fn look(to_copy: u64) -> Look {

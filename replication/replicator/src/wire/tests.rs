@@ -19,7 +19,7 @@ fn span(offset: u64, len: u64) -> Span {
 }
 
 fn frame(change: FrameChange) -> Message {
-    Message::Frame(Frame { mark: mark(6), stamp: base().stamp, key: None, change })
+    Message::Frame(Frame { mark: mark(6), stamp: base().stamp, key: None, secure: false, change })
 }
 
 fn all() -> Vec<Message> {

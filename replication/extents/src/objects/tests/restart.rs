@@ -101,6 +101,7 @@ async fn a_volume_on_the_real_disk_is_found_again() {
         reign: Reign { epoch: Epoch::new(0), view: View::new(view) },
         ctime_floor: Timestamp::default(),
         key: None,
+        secure: false,
     };
     let payload = Bytes::from(vec![9; 3 << 20]);
     let objects = open();

@@ -414,8 +414,13 @@ async fn a_stream_between_real_files_keeps_bytes_and_holes() {
     };
     let (source, target) = (open("source"), open("target"));
     let reign = Reign { epoch: Epoch::new(0), view: View::new(1) };
-    let stamping =
-        || Stamping { now: clock.wall(), reign, ctime_floor: Timestamp::default(), key: None };
+    let stamping = || Stamping {
+        now: clock.wall(),
+        reign,
+        ctime_floor: Timestamp::default(),
+        key: None,
+        secure: false,
+    };
     let write = async |offset: u64, payload: Vec<u8>| {
         let payload = Bytes::from(payload);
         let stability = Stability::Unstable;

@@ -70,6 +70,7 @@ impl Appliance {
             reign: reign(),
             ctime_floor: Timestamp::default(),
             key: None,
+            secure: false,
         }
     }
 
