@@ -71,6 +71,7 @@ fn open(root: &Path) -> Result<Arc<Router<FjallStore>>, String> {
         machines,
         space,
         factory: Arc::new(factory),
+        rebuild_after: Duration::ZERO,
     };
     Router::start(parts, Start::Unclean).map_err(|e| e.to_string())
 }

@@ -31,6 +31,9 @@ pub struct Config {
     /// The operator's door.
     #[serde(default)]
     pub admin: Admin,
+    /// Copies of files at several appliances.
+    #[serde(default)]
+    pub copies: Copies,
     /// How much at once.
     #[serde(default)]
     pub limits: Limits,
@@ -118,6 +121,14 @@ impl Admin {
         let bad = |_| format!("{:?} is no address and port, such as \"0.0.0.0:2051\"", self.listen);
         self.listen.parse().map(Some).map_err(bad)
     }
+}
+
+/// `[copies]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Copies {
+    /// Seconds that an appliance may be down before what it held is made elsewhere.
+    pub rebuild_after_s: u64,
 }
 
 /// `[limits]`
@@ -365,6 +376,12 @@ impl Default for Admin {
             metrics_listen: "127.0.0.1:9049".to_owned(),
             listen: String::new(),
         }
+    }
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self { rebuild_after_s: 600 }
     }
 }
 

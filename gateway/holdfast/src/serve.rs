@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::{FjallSettings, FjallStore, FleetCatalog};
 use consensus::{Driver, Durability, EngineLog, Fatal, Groups, LogBatch, LogStore};
@@ -225,8 +226,19 @@ fn open(
         ledger: Arc::new(LedgerFile::new(root.ledger())),
     };
     let name = config.name.clone();
-    let parts =
-        Components { appliance, name, reach, clock, entropy, log, machines, space, factory };
+    let rebuild_after = Duration::from_secs(config.copies.rebuild_after_s);
+    let parts = Components {
+        appliance,
+        name,
+        reach,
+        clock,
+        entropy,
+        log,
+        machines,
+        space,
+        factory,
+        rebuild_after,
+    };
     let router = Router::start(parts, how).map_err(|e| e.to_string())?;
     Ok(Opened { root, router, appliance, joined, how })
 }

@@ -138,7 +138,7 @@ impl<S: Imaging> Router<S> {
             return moved(None);
         }
         let about = about(&forwarded.call);
-        let mut may_be_done = false;
+        let (mut may_be_done, mut tries) = (false, 0);
         let not_here = |to, may_be_done| match may_be_done && forwarded.call.changes() {
             true => alone(Reply::Unknown),
             false => moved(to),
@@ -158,6 +158,9 @@ impl<S: Imaging> Router<S> {
             let over = is_over(&result);
             if over || !self.has_lease() || led && !self.leads_by_lease(&local) {
                 may_be_done |= !over;
+                if self.pause_before(&mut tries, patience).await.is_err() {
+                    return not_here(None, may_be_done);
+                }
                 continue;
             }
             return match result {

@@ -251,6 +251,7 @@ impl<S: Imaging> Following<S> {
             let effects = self.core.follow(self.began.elapsed(), &runs);
             self.carry_out(&router, effects);
             self.lost.retain(|(lost, _)| runs.iter().any(|(appliance, _)| appliance == lost));
+            self.lose_who_is_down(&router, &runs);
             self.see_to_lost(&router, &record).await;
             self.publish(&runs);
             drop(router);
@@ -299,6 +300,16 @@ impl<S: Imaging> Following<S> {
             (appliance, member.map(|member| member.incarnation).unwrap_or_default())
         };
         router.good_others(record).into_iter().map(run).collect()
+    }
+
+    /// What the fleet knows to be down needs no time to prove that it is silent.
+    fn lose_who_is_down(&mut self, router: &Router<S>, runs: &[(ApplianceId, Incarnation)]) {
+        let fleet = router.fleet_now();
+        for (appliance, _) in runs.iter().filter(|(appliance, _)| !fleet.is_up(*appliance)) {
+            if self.lost.iter().all(|(lost, _)| lost != appliance) {
+                self.lost.push((*appliance, LostWhy::Silent));
+            }
+        }
     }
 
     /// `None`: nothing more can come.

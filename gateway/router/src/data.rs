@@ -186,7 +186,8 @@ impl<S: Imaging> Router<S> {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
-        self.set_once(ask, local, object, self.set_file_once(ask, local, object, set, guard)).await
+        let once = self.set_file_once(ask, local, object, set, guard);
+        self.set_once(ask, local, (object, set.size.is_some()), once).await
     }
 
     /// The part of a CREATE that is done to the file's data; a call sent twice is done once.
@@ -200,15 +201,15 @@ impl<S: Imaging> Router<S> {
         // The key stands for the entry that made the name: this is another, of the same call.
         let other = |key: RequestKey| RequestKey { digest: !key.digest, ..key };
         let part = Ask { key: ask.key.map(other), ..ask.clone() };
-        self.set_once(&part, local, object, self.set_file_once(&part, local, object, set, None))
-            .await
+        let once = self.set_file_once(&part, local, object, set, None);
+        self.set_once(&part, local, (object, set.size.is_some()), once).await
     }
 
     async fn set_once(
         &self,
         ask: &Ask,
         local: &Local<S>,
-        object: ObjectId,
+        (object, sized): (ObjectId, bool),
         set: impl Future<Output = Result<(Wcc, Mark), Refused>>,
     ) -> Result<Wcc, Refused> {
         let call = async {
@@ -223,8 +224,8 @@ impl<S: Imaging> Router<S> {
             DataAnswer::Refused(refused) => return Err(*refused),
             DataAnswer::Wrote(_) | DataAnswer::WroteAt(..) => return Err(Refusal::Fault.into()),
         };
-        // A SETATTR that left the data alone has no mark of it.
-        if mark > Mark::default() {
+        // Copies are asked about data alone; for what is not size nobody joined them.
+        if sized && mark > Mark::default() {
             let file_sync = (Stability::Unstable, Stability::FileSync);
             self.secure(local, object, mark, file_sync).await?;
         }

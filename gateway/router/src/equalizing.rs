@@ -76,7 +76,13 @@ async fn differing<S: Imaging>(
     let ours = here.touched.extents().filter(|_| known == Known::WasAlike);
     let ask = CopyWhat::State { hashes: count <= HASHED_MAX };
     let there = router.ask_copy(local, object, to, (ask, Bytes::new())).await;
-    let Some(CopyTold::State { touched, hashes, .. }) = there else { return Err(Refusal::Busy) };
+    let (touched, hashes) = match there {
+        Some(CopyTold::State { touched, hashes, .. }) => (touched, hashes),
+        // There is no file yet.
+        Some(CopyTold::Gap) => (None, Vec::new()),
+        Some(CopyTold::Refused(refusal)) => return Err(refusal),
+        _ => return Err(Refusal::Busy),
+    };
     let mut differing = match (ours, touched) {
         (Some(ours), Some(theirs)) => [ours, theirs].concat(),
         _ if count <= HASHED_MAX => (0..count).collect(),

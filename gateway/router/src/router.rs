@@ -17,7 +17,7 @@ use ownership::lease::Holding;
 use ownership::{
     Fleet, FleetAnswer, FleetCommand, FleetRefusal, Labels, Member, Secret, write_verifier,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -56,6 +56,8 @@ pub struct Components<S> {
     pub space: Arc<Space>,
     /// Opens and deletes what a volume keeps on disk.
     pub factory: Arc<dyn VolumeFactory<S>>,
+    /// How long an appliance may be down before what it held is made elsewhere.
+    pub rebuild_after: Duration,
 }
 
 /// An appliance's way to others, and theirs to it.
@@ -192,6 +194,8 @@ pub struct Router<S> {
     pub(crate) transfers: Transfers,
     pub(crate) installing: UnderWay,
     pub(crate) uses: Uses,
+    /// Since when appliances are down, as far as was seen here.
+    pub(crate) absences: Mutex<HashMap<ApplianceId, Duration>>,
     fleet_raft: Arc<GroupView>,
     clients: RwLock<Option<Arc<dyn Clients>>>,
 }
@@ -251,6 +255,7 @@ impl<S: Imaging> Router<S> {
             up_at_nanos: AtomicU64::new(0),
             heard_view: AtomicU64::new(0),
             holding: tokio::sync::Mutex::default(),
+            absences: Mutex::default(),
             accompanied: AtomicBool::new(false),
             admitting: AtomicUsize::new(0),
             pulse,

@@ -73,7 +73,7 @@ impl<S: Imaging> Router<S> {
         take: impl Fn(Returned, Bytes) -> Option<T>,
     ) -> Result<T, Refused> {
         let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
-        let (mut told, mut may_be_done) = (None, false);
+        let (mut told, mut may_be_done, mut tries) = (None, false, 0);
         // "Come back later" would make it a new call, and the old one may have been executed.
         let given_up = |refusal, may_be_done| match may_be_done && call().0.changes() {
             true => Refused::from(Refusal::Unknown),
@@ -95,6 +95,9 @@ impl<S: Imaging> Router<S> {
                         false if self.has_lease() => return result,
                         over => may_be_done |= !over,
                     }
+                    if let Err(refusal) = self.pause_before(&mut tries, patience).await {
+                        return Err(given_up(refusal, may_be_done));
+                    }
                     continue;
                 }
                 Settled::Led(local) => {
@@ -102,6 +105,9 @@ impl<S: Imaging> Router<S> {
                     match is_over(&result) {
                         false if self.has_lease() && self.leads_by_lease(&local) => return result,
                         over => may_be_done |= !over,
+                    }
+                    if let Err(refusal) = self.pause_before(&mut tries, patience).await {
+                        return Err(given_up(refusal, may_be_done));
                     }
                     continue;
                 }
@@ -220,8 +226,17 @@ impl<S: Imaging> Router<S> {
         deadline: Duration,
     ) -> Result<(Reply, Bytes), MeshFault> {
         let mesh = self.mesh().ok_or(MeshFault::NotSent)?;
+        let over = self.end_of_run(to);
+        if !self.fleet_now().is_up(to) && !mesh.is_connected(to) {
+            // It dials by itself when it is back.
+            return Err(MeshFault::NotSent);
+        }
         let message = Message { kind: wire::KIND, header: wire::encode(request), payload };
-        let reply = mesh.ask(to, message, deadline).await?;
+        let reply = tokio::select! {
+            reply = mesh.ask(to, message, deadline) => reply?,
+            // Long before the connection's silence is noticed.
+            () = over => return Err(MeshFault::Unknown),
+        };
         let (header, payload) = wire::split(reply.kind, reply.header, reply.payload);
         match wire::decode(&header) {
             Ok(reply) => Ok((reply, payload)),
@@ -230,6 +245,37 @@ impl<S: Imaging> Router<S> {
                 Err(MeshFault::Unknown)
             }
         }
+    }
+
+    /// Waits until the fleet says that the present run of an appliance is over: it is down, or was
+    /// started anew. For ever if that was said before.
+    fn end_of_run(&self, of: ApplianceId) -> impl Future<Output = ()> + use<S> {
+        let machines = self.parts.machines.clone();
+        let mut applied = machines.fleet_applied.subscribe();
+        let run_now = move || {
+            let fleet = machines.fleet_now.read();
+            fleet.member(of).map(|member| member.incarnation).filter(|_| fleet.is_up(of))
+        };
+        let run = run_now();
+        async move {
+            while run.is_some() && run_now() == run && applied.changed().await.is_ok() {}
+            if run.is_none() || run_now() == run {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Before what was over while it was executed is looked at again: the first time at once.
+    ///
+    /// # Errors
+    /// `Busy` when the patience is over, or too many wait already.
+    pub(crate) async fn pause_before(
+        &self,
+        tries: &mut u32,
+        patience: Patience,
+    ) -> Result<(), Refusal> {
+        *tries += 1;
+        if *tries == 1 { Ok(()) } else { self.wait_for_motion(patience).await }
     }
 
     /// Waits until something about who may do what has changed, or for a moment.

@@ -26,10 +26,19 @@ use crate::wire::copies::{CopyTold, CopyWhat};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Looked {
     wanted: usize,
-    /// Each with whether it is up.
-    members: Vec<(ApplianceId, bool)>,
+    members: Vec<(ApplianceId, Presence)>,
     /// It grows whenever copies may have come to differ.
     losses: LossCount,
+}
+
+/// What is to be expected of an appliance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Up,
+    /// It is down, and may come back soon: what it holds need not be made elsewhere.
+    Away,
+    /// It is not of the volume, or is to be emptied, or has been down for long.
+    Gone,
 }
 
 /// What is to be done about one file.
@@ -75,10 +84,31 @@ impl<S: Imaging> Router<S> {
     fn looked_under(&self, local: &Local<S>) -> Looked {
         let fleet = self.fleet_now();
         let info = fleet.volumes().iter().find(|info| info.id == local.id);
+        let members = fleet.volume_members(local.id);
         Looked {
             wanted: fleet.copies_wanted(local.id),
-            members: fleet.volume_members(local.id).iter().map(|a| (*a, fleet.is_up(*a))).collect(),
+            members: members.iter().map(|a| (*a, self.presence(local.id, *a))).collect(),
             losses: info.map(|info| info.loss_count).unwrap_or_default(),
+        }
+    }
+
+    fn presence(&self, volume: VolumeId, appliance: ApplianceId) -> Presence {
+        let fleet = self.fleet_now();
+        let drains = fleet.member(appliance).is_none_or(|member| member.draining);
+        let mut absences = self.absences.lock();
+        if fleet.is_up(appliance) {
+            absences.remove(&appliance);
+        } else {
+            let now = self.parts.clock.since_boot();
+            let since = *absences.entry(appliance).or_insert(now);
+            if now.saturating_sub(since) > self.parts.rebuild_after {
+                return Presence::Gone;
+            }
+        }
+        match fleet.is_up(appliance) {
+            _ if drains || !fleet.volume_members(volume).contains(&appliance) => Presence::Gone,
+            true => Presence::Up,
+            false => Presence::Away,
         }
     }
 
@@ -159,7 +189,8 @@ impl<S: Imaging> Router<S> {
     ) -> Result<(), Refusal> {
         let has_data = local.file(object)?.has_data;
         let here = local.objects.followed(object, has_data).await?.state;
-        for other in self.good_others(record) {
+        let fleet = self.fleet_now();
+        for other in self.good_others(record).into_iter().filter(|other| fleet.is_up(*other)) {
             let ask = (CopyWhat::State { hashes: false }, Bytes::new());
             let told = self.ask_copy(local, object, other, ask).await;
             let same = match (here, told) {
@@ -212,11 +243,8 @@ impl<S: Imaging> Router<S> {
     fn care(&self, volume: VolumeId, record: &ObjectRecord) -> Care {
         let fleet = self.fleet_now();
         let members = fleet.volume_members(volume);
-        let may_hold = |a: &ApplianceId| {
-            let drains = fleet.member(*a).is_some_and(|member| member.draining);
-            fleet.is_up(*a) && members.contains(a) && !drains
-        };
-        care(record, self.parts.appliance, members, fleet.copies_wanted(volume), may_hold)
+        let wanted = fleet.copies_wanted(volume);
+        care(record, self.parts.appliance, members, wanted, |a| self.presence(volume, *a))
     }
 
     /// Gives up copies of a file beyond those that are wanted.
@@ -304,35 +332,34 @@ fn care(
     me: ApplianceId,
     members: &[ApplianceId],
     wanted: usize,
-    may_hold: impl Fn(&ApplianceId) -> bool,
+    presence: impl Fn(&ApplianceId) -> Presence,
 ) -> Care {
-    let good = record.replicas.iter().filter(|a| !record.stale.contains(a)).count();
-    let surplus = record.replicas.len() > wanted;
+    let is_stale = |a: &&ApplianceId| record.stale.contains(a);
+    let is_gone = |a: &&ApplianceId| presence(a) == Presence::Gone;
     let may_go = |a: &&ApplianceId| **a != me && **a != record.owner;
-    if surplus {
-        let not_good = record.stale.iter().find(may_go);
-        let away = record.replicas.iter().filter(may_go).find(|a| !members.contains(a));
-        let last = record.replicas.iter().rev().find(may_go);
-        let enough = good > wanted;
-        if let Some(stale) = not_good.filter(|_| good >= wanted) {
-            return Care::Drop(*stale);
+    let replicas = || record.replicas.iter();
+    let good = replicas().filter(|a| !is_stale(a) && !is_gone(a)).count();
+    if record.replicas.len() > wanted && good >= wanted {
+        let not_good = replicas().filter(may_go).find(|a| is_stale(a) || is_gone(a));
+        let last = replicas().rev().find(may_go).filter(|_| good > wanted);
+        if let Some(surplus) = not_good.or(last) {
+            return Care::Drop(*surplus);
         }
-        if let Some(other) = away.or(last).filter(|_| enough) {
-            return Care::Drop(*other);
-        }
-        if record.owner != me && record.stale.contains(&record.owner) && good >= wanted {
+        if record.owner != me && (is_stale(&&record.owner) || is_gone(&&record.owner)) {
             return Care::TakeOver;
         }
     }
     if wanted <= 1 {
         // What a hand-over left behind is not made whole again.
-        let left = record.replicas.iter().find(may_go);
+        let left = replicas().find(may_go);
         return left.map_or(Care::Nothing, |left| Care::Drop(*left));
     }
-    let stale = record.stale.iter().find(|a| may_hold(a));
-    let new = members.iter().find(|a| may_hold(a) && !record.replicas.contains(a));
-    let alive = record.replicas.iter().filter(|a| may_hold(a)).count();
-    match stale.or(new.filter(|_| alive < wanted)) {
+    let is_up = |a: &&ApplianceId| presence(a) == Presence::Up;
+    let stale = record.stale.iter().find(is_up);
+    let new = members.iter().find(|a| is_up(a) && !record.replicas.contains(a));
+    // What is away and missed nothing is taken to come back.
+    let held = replicas().filter(|a| is_up(a) || !is_stale(a) && !is_gone(a)).count();
+    match stale.or(new.filter(|_| held < wanted)) {
         Some(to) if *to != me => Care::Copy(*to),
         _ => Care::Nothing,
     }
@@ -370,7 +397,8 @@ mod tests {
     }
 
     fn cares(record: &ObjectRecord, me: ApplianceId, wanted: usize, down: &[ApplianceId]) -> Care {
-        care(record, me, &[ADA, BOB, CYD], wanted, |a| !down.contains(a))
+        let presence = |a: &_| if down.contains(a) { Presence::Away } else { Presence::Up };
+        care(record, me, &[ADA, BOB, CYD], wanted, presence)
     }
 
     #[test]
@@ -399,5 +427,24 @@ mod tests {
         assert_eq!(cares(&lost, BOB, 2, &[ADA]), Care::TakeOver);
         assert_eq!(cares(&of(&[ADA, BOB], &[ADA]), BOB, 2, &[ADA]), Care::Copy(CYD));
         assert_eq!(cares(&of(&[ADA, BOB], &[ADA]), BOB, 2, &[]), Care::Copy(ADA), "it is back");
+    }
+    #[test]
+    fn what_is_away_is_waited_for_unless_it_missed_something_and_what_is_gone_is_replaced() {
+        let cares = |record: &ObjectRecord, me, gone: &[_], away: &[_]| {
+            let presence = |a: &ApplianceId| match gone.contains(a) {
+                true => Presence::Gone,
+                false if away.contains(a) => Presence::Away,
+                false => Presence::Up,
+            };
+            care(record, me, &[ADA, BOB, CYD], 2, presence)
+        };
+        let both = of(&[ADA, BOB], &[]);
+        assert_eq!(cares(&both, ADA, &[], &[BOB]), Care::Nothing);
+        assert_eq!(cares(&of(&[ADA, BOB], &[BOB]), ADA, &[], &[BOB]), Care::Copy(CYD));
+        assert_eq!(cares(&both, ADA, &[BOB], &[]), Care::Copy(CYD));
+        let replaced = of(&[ADA, BOB, CYD], &[]);
+        assert_eq!(cares(&replaced, ADA, &[BOB], &[]), Care::Drop(BOB), "not the new one");
+        assert_eq!(cares(&replaced, BOB, &[ADA], &[]), Care::TakeOver, "then the owner may go");
+        assert_eq!(cares(&replaced, ADA, &[], &[BOB]), Care::Drop(CYD), "all of them are good");
     }
 }

@@ -134,6 +134,7 @@ impl World {
             machines,
             space,
             factory,
+            rebuild_after: Duration::ZERO,
         };
         let started = {
             let _inside = runtime.enter();
