@@ -351,6 +351,12 @@ impl Core {
         }
     }
 
+    /// There is no backing file, so the changes up to `target` did nothing to bytes: they gave the
+    /// copy a name, or failed.
+    pub(crate) fn nothing_to_sync(&mut self, target: Changes) {
+        self.synced = self.synced.max(target);
+    }
+
     /// An fsync is about to begin: from here on the next write flags the record anew, unless
     /// changes are under way, which keep it dirty.
     pub(crate) fn begin_sync(&mut self) -> Batch {

@@ -69,7 +69,12 @@ impl Shared {
                     blocking(move || shared.run_sync(syncing)).await??;
                 }
                 Step::OpenFirst => {
-                    let open = self.when_ready(object, false, Need::File, |_, _| Ok(()));
+                    let open = self.when_ready(object, false, Need::File, |_, state| {
+                        if state.file.is_none() {
+                            state.loaded_mut().nothing_to_sync(target);
+                        }
+                        Ok(())
+                    });
                     open.await?;
                 }
             }

@@ -175,3 +175,12 @@ async fn a_copy_whose_disk_is_full_refuses_and_says_so() {
     let taken = target.objects.take_changes(A, false, tip, frames(&feed).await).await;
     assert_eq!(taken, Err(Refusal::NoSpace));
 }
+
+#[tokio::test]
+async fn a_name_for_what_has_no_file_needs_no_sync() {
+    let world = World::new();
+    world.objects.name_anew(A, false, world.reign()).await.unwrap();
+    let commit = world.objects.commit(A, false);
+    tokio::time::timeout(std::time::Duration::from_secs(10), commit).await.unwrap().unwrap();
+    world.objects.settle_all().await.unwrap();
+}
