@@ -5,6 +5,9 @@
 //! forms the next batch, and its sync overlaps the apply of the one before. An asker alone waits
 //! for one sync and two hops between threads.
 //!
+//! An appliance has two drivers over one log, see [`Handle::beside`]: the fleet's group, by whose
+//! rounds leases live, waits for no sync and no apply of the volumes' groups.
+//!
 //! Invariant: a state machine sees an entry only after its sync, and nothing after a fault. Nothing
 //! that a state machine may call blocks on the log thread, which may itself be waiting for the
 //! apply thread. Messages to others leave after the step's write, and nothing waits for them.

@@ -23,6 +23,14 @@ use crate::{
 /// anywhere, state machines and async tasks included: they never block.
 #[derive(Clone)]
 pub struct Handle {
+    lane: Lane,
+    /// The fleet's group has one of its own, if it was given one.
+    fleet: Option<Lane>,
+}
+
+/// The way to one driver.
+#[derive(Clone)]
+struct Lane {
     shared: Arc<Shared>,
     door: Arc<Door>,
 }
@@ -41,7 +49,22 @@ impl Handle {
         threads: Vec<JoinHandle<()>>,
     ) -> Self {
         let door = Door { queue, closed: RwLock::new(false), threads: Mutex::new(threads) };
-        Self { shared, door: Arc::new(door) }
+        Self { lane: Lane { shared, door: Arc::new(door) }, fleet: None }
+    }
+
+    /// The same, but for the fleet's group, which is the other driver's: leases live by its rounds,
+    /// and these must wait neither for a sync of the volumes' entries nor for their apply. Both
+    /// drivers may share one log.
+    #[must_use]
+    pub fn beside(self, fleet: Self) -> Self {
+        Self { lane: self.lane, fleet: Some(fleet.lane) }
+    }
+
+    fn lane(&self, group: GroupId) -> &Lane {
+        match &self.fleet {
+            Some(fleet) if group == GroupId::FLEET => fleet,
+            _ => &self.lane,
+        }
     }
 
     /// Proposes `data` under `ticket`. Once taken, the state machine gets exactly one of `apply`
@@ -54,22 +77,23 @@ impl Handle {
         if data.is_empty() || data.len() > PROPOSAL_BYTES_MAX {
             return Err(Refusal::Invalid);
         }
-        let closed = self.door.closed.read();
+        let lane = self.lane(group);
+        let closed = lane.door.closed.read();
         if *closed {
             return Err(Refusal::Fault);
         }
         let len = data.len();
-        let waiting = self.shared.queued_bytes.fetch_add(len, Ordering::Relaxed);
+        let waiting = lane.shared.queued_bytes.fetch_add(len, Ordering::Relaxed);
         let sent = match waiting + len > QUEUE_BYTES_MAX {
             true => Err(Refusal::Busy),
-            false => match self.door.queue.try_send(Queued::Propose { group, ticket, data }) {
+            false => match lane.door.queue.try_send(Queued::Propose { group, ticket, data }) {
                 Ok(()) => Ok(()),
                 Err(TrySendError::Full(_)) => Err(Refusal::Busy),
                 Err(TrySendError::Disconnected(_)) => Err(Refusal::Fault),
             },
         };
         if sent.is_err() {
-            self.shared.queued_bytes.fetch_sub(len, Ordering::Relaxed);
+            lane.shared.queued_bytes.fetch_sub(len, Ordering::Relaxed);
         }
         sent
     }
@@ -80,7 +104,7 @@ impl Handle {
     /// Refuses at once with `Busy` when too much is waiting, and with `Fault` when the driver has
     /// stopped.
     pub fn read(&self, group: GroupId, ticket: Ticket) -> Result<(), Refusal> {
-        self.ask(Event::Read { group, ticket })
+        self.lane(group).ask(Event::Read { group, ticket })
     }
 
     /// Changes who takes part in a group, as [`Event::ChangeMembership`] says. The ticket is
@@ -94,19 +118,7 @@ impl Handle {
         wanted: Wanted,
     ) -> Result<(), Refusal> {
         let Wanted { voters, learners } = wanted;
-        self.ask(Event::ChangeMembership { group, ticket, voters, learners })
-    }
-
-    fn ask(&self, event: Event) -> Result<(), Refusal> {
-        let closed = self.door.closed.read();
-        if *closed {
-            return Err(Refusal::Fault);
-        }
-        match self.door.queue.try_send(Queued::Ask(event)) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(Refusal::Busy),
-            Err(TrySendError::Disconnected(_)) => Err(Refusal::Fault),
-        }
+        self.lane(group).ask(Event::ChangeMembership { group, ticket, voters, learners })
     }
 
     /// Opens a group whose state machine stands at `applied`. What is proposed after this returns
@@ -123,7 +135,7 @@ impl Handle {
 
     fn open(&self, group: GroupId, applied: Applied, origin: Origin) -> Opening {
         let (reply, outcome) = mpsc::sync_channel(1);
-        self.post(|board| {
+        self.lane(group).post(|board| {
             board.openings.entry(group).or_default().push(reply);
             board.changes.push(Event::Open { group, applied, origin });
         });
@@ -132,69 +144,95 @@ impl Handle {
 
     /// What is known here of a group, open or not: who leads it, until when, how far it is.
     pub fn watch(&self, group: GroupId) -> Arc<GroupView> {
-        self.shared.views.of(group)
+        self.lane(group).shared.views.of(group)
     }
 
     /// Takes what `from` has sent, or drops it if too much is waiting.
     pub fn receive(&self, from: ApplianceId, messages: Vec<(GroupId, PeerMessage)>) {
-        self.post(|board| {
-            for (group, message) in messages {
-                board.receive(group, from, message);
-            }
-        });
+        let (fleet, others): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|(group, _)| *group == GroupId::FLEET);
+        let lanes = [(self.lane(GroupId::FLEET), fleet), (&self.lane, others)];
+        for (lane, messages) in lanes.into_iter().filter(|(_, messages)| !messages.is_empty()) {
+            lane.post(|board| {
+                for (group, message) in messages {
+                    board.receive(group, from, message);
+                }
+            });
+        }
     }
 
     /// Lets another voter lead a group, if this appliance does; seen by `role_changed`.
     pub fn transfer_leader(&self, group: GroupId, to: ApplianceId) {
-        self.change(Event::TransferLeader { group, to });
+        self.lane(group).change(Event::TransferLeader { group, to });
     }
 
     /// Wakes a sleeping group: its leader may be gone, or it is going to be used.
     pub fn wake(&self, group: GroupId) {
-        self.change(Event::Wake { group });
+        self.lane(group).change(Event::Wake { group });
     }
 
     /// A snapshot up to `point` can be fetched here; the log is kept from there.
     pub fn snapshot_made(&self, group: GroupId, point: LogPoint, membership: Membership) {
-        self.change(Event::SnapshotMade { group, point, membership });
+        self.lane(group).change(Event::SnapshotMade { group, point, membership });
     }
 
     /// The snapshot can't be fetched any more, or could not be made.
     pub fn snapshot_dropped(&self, group: GroupId) {
-        self.change(Event::SnapshotDropped { group });
+        self.lane(group).change(Event::SnapshotDropped { group });
     }
 
     /// A fetched snapshot is the group's state machine now, with a mark that stays until
     /// [`StateMachines::log_reset`](crate::StateMachines::log_reset).
     pub fn snapshot_installed(&self, group: GroupId, applied: Applied) {
-        self.change(Event::SnapshotInstalled { group, applied });
+        self.lane(group).change(Event::SnapshotInstalled { group, applied });
     }
 
     /// The snapshot could not be fetched; the state machine is as it was.
     pub fn snapshot_failed(&self, group: GroupId) {
-        self.change(Event::SnapshotFailed { group });
+        self.lane(group).change(Event::SnapshotFailed { group });
     }
 
     /// Lets go of a group. Proposals on their way to it are refused; its log stays.
     pub fn close_group(&self, group: GroupId) {
-        self.change(Event::Close { group });
+        self.lane(group).change(Event::Close { group });
     }
 
     /// Lets go of a group and deletes its log.
     pub fn remove_group(&self, group: GroupId) {
-        self.change(Event::Remove { group });
+        self.lane(group).change(Event::Remove { group });
     }
 
     /// The group's state machine is durable up to `index`: the log may be cut there.
     pub fn checkpointed(&self, group: GroupId, index: Index) {
-        self.post(|board| {
+        self.lane(group).post(|board| {
             board.checkpointed.insert(group, index);
         });
     }
 
-    /// Finishes what was proposed, makes it durable, applies it, and ends both threads. Must not be
+    /// Finishes what was proposed, makes it durable, applies it, and ends all threads. Must not be
     /// called by a state machine. Does nothing the second time.
     pub fn stop(&self) {
+        self.lane.stop();
+        if let Some(fleet) = &self.fleet {
+            fleet.stop();
+        }
+    }
+}
+
+impl Lane {
+    fn ask(&self, event: Event) -> Result<(), Refusal> {
+        let closed = self.door.closed.read();
+        if *closed {
+            return Err(Refusal::Fault);
+        }
+        match self.door.queue.try_send(Queued::Ask(event)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Refusal::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(Refusal::Fault),
+        }
+    }
+
+    fn stop(&self) {
         *self.door.closed.write() = true;
         // An error says that the log thread has ended already.
         let _ = self.door.queue.send(Queued::Stop);

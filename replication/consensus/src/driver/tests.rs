@@ -449,3 +449,35 @@ fn what_can_never_be_taken_is_refused_at_the_door() {
     assert_eq!(propose(vec![0; PROPOSAL_BYTES_MAX + 1]), Err(Refusal::Invalid));
     rig.handle.stop();
 }
+
+#[test]
+fn the_fleets_rounds_wait_for_no_sync_of_the_volumes() {
+    let (entered, in_sync) = mpsc::channel();
+    let (go, gone) = mpsc::channel();
+    let gone = Mutex::new(gone);
+    let log = MemoryLog::with_syncs(move |number| {
+        if number == 3 {
+            entered.send(()).unwrap();
+            gone.lock().recv().unwrap();
+        }
+        SyncOutcome::Durable
+    });
+    let rig = rig_with(log, Ledger::default());
+    let fleet = Arc::new(Ledger::default());
+    let groups = Groups::new(ME, Arc::clone(&rig.log), Arc::new(Seeded::new(2)));
+    let machines = Box::new(Machines(Arc::clone(&fleet)));
+    let on_fatal = Box::new(|fault| panic!("{fault}"));
+    let driver =
+        Driver::spawn(groups, machines, Box::new(NoPeers), Arc::new(Still), on_fatal).unwrap();
+    let handle = rig.handle.clone().beside(driver);
+    for group in [GroupId::FLEET, group(1)] {
+        handle.open_group(group, Applied::nothing(ME)).wait().unwrap();
+    }
+    handle.propose(group(1), Ticket::new(1), vec![1]).unwrap();
+    in_sync.recv().unwrap();
+    handle.read(GroupId::FLEET, Ticket::new(2)).unwrap();
+    assert_eq!(fleet.wait(2), Answer::Readable);
+    go.send(()).unwrap();
+    assert!(matches!(rig.ledger.wait(1), Answer::Applied(..)));
+    handle.stop();
+}
