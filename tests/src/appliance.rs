@@ -1,4 +1,4 @@
-//! One `holdfast serve`, run as an administrator would run it.
+//! One `holdfast serve` or `holdfast supervise`, run as an administrator would run it.
 //!
 //! Invariant: the process dies with the test. Its log is printed when the test fails, and a test
 //! during which it panicked can't pass.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::Sandbox;
 use crate::process::{Bound, status_kib, tail};
@@ -32,6 +32,8 @@ pub struct Setup {
     pub extra: String,
     /// Where it runs, unless in the sandbox's own network.
     pub place: Option<Place>,
+    /// Whether a supervisor starts it again when it dies.
+    pub supervised: bool,
 }
 
 /// A network of its own for an appliance, inside the sandbox's world.
@@ -54,6 +56,7 @@ impl Default for Setup {
             limits: String::new(),
             extra: String::new(),
             place: None,
+            supervised: false,
         }
     }
 }
@@ -176,9 +179,10 @@ impl Appliance {
         assert!(self.process.is_none(), "it is still running");
         let log = OpenOptions::new().append(true).open(&self.log).expect("the log can be opened");
         let before = usize::try_from(log.metadata().expect("an open file").len()).expect("small");
+        let verb = if self.setup.supervised { "supervise" } else { "serve" };
         let mut command = self.setup.command();
         command
-            .args(["serve".as_ref(), "--config".as_ref(), self.config.as_os_str()])
+            .args([verb.as_ref(), "--config".as_ref(), self.config.as_os_str()])
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor can be doubled"))
@@ -209,6 +213,25 @@ impl Appliance {
         process.kill();
     }
 
+    /// Kills the process that serves, and not its supervisor; does not wait until it is back.
+    pub fn crash(&self) {
+        assert!(self.setup.supervised, "nobody would start it again");
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends a signal to the process that serves.
+    fn signal(&self, signal: Signal) {
+        if !self.setup.supervised {
+            return self.running().signal(signal);
+        }
+        let supervisor = self.id();
+        let children = format!("/proc/{supervisor}/task/{supervisor}/children");
+        let children = fs::read_to_string(&children).expect("a supervisor runs");
+        let child = children.trim().parse().expect("it has one child");
+        let child = Pid::from_raw(child).expect("a process id is positive");
+        rustix::process::kill_process(child, signal).expect("it runs");
+    }
+
     /// Stops it as an administrator would; it must end well.
     pub fn stop(&mut self) {
         let mut process = self.process.take().expect("it is running");
@@ -219,12 +242,12 @@ impl Appliance {
 
     /// Stops the process in its tracks until [`Self::thaw`].
     pub fn freeze(&self) {
-        self.running().signal(Signal::STOP);
+        self.signal(Signal::STOP);
     }
 
     /// Ends [`Self::freeze`].
     pub fn thaw(&self) {
-        self.running().signal(Signal::CONT);
+        self.signal(Signal::CONT);
     }
 
     /// Runs a verb of the command line against this appliance.

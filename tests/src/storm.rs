@@ -8,7 +8,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wait::eventually_within;
 use crate::{Guest, Guests, Job, Random};
@@ -70,6 +70,18 @@ impl<'a> Storm<'a> {
             let now = self.ledgers();
             now.iter().zip(&before).all(|(now, was)| *now > was + bytes).then_some(())
         });
+    }
+
+    /// Waits until every worker has gone on; how long that took.
+    #[must_use]
+    pub fn await_everybody(&self) -> Duration {
+        let (began, before) = (Instant::now(), self.ledgers());
+        eventually_within(LIMIT, "the workers to go on", || {
+            self.assert_no_error();
+            let now = self.ledgers();
+            now.iter().zip(&before).all(|(now, was)| now > was).then_some(())
+        });
+        began.elapsed()
     }
 
     /// Fails the test if a worker has seen an error.

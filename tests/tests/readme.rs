@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{
-    APPLIANCE_ADDRESS, Appliance, Bound, Fleet, Guests, LoopBtrfs, Sandbox, binary,
+    APPLIANCE_ADDRESS, Appliance, Bound, Fleet, Guests, LoopBtrfs, Sandbox, Setup, binary,
     eventually_within, repository, run,
 };
 
@@ -27,12 +27,13 @@ fn every_command_of_the_readme_does_what_it_should() {
     commands.extend(in_backticks(&readme, "holdfast "));
     let sandbox = Sandbox::new();
     let disk = LoopBtrfs::new(&sandbox, "disk", 1024);
-    let mut appliance = Appliance::start(&sandbox, disk.path());
+    let setup = Setup { supervised: true, ..Setup::default() };
+    let mut appliance = Appliance::start_with(&sandbox, disk.path(), setup);
     for command in &commands {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[1..] {
             // It runs already.
-            ["serve"] => appliance.assert_alive(),
+            ["supervise" | "serve"] => appliance.assert_alive(),
             ["help"] => {
                 assert!(appliance.cli_ok(&["help"]).contains("status"), "help lists the verbs")
             }

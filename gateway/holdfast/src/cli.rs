@@ -17,7 +17,7 @@ use self::object::ObjectVerb;
 use self::volume::VolumeVerb;
 use crate::client::{Client, Method, Remote};
 use crate::config::{Config, SOCKET_DEFAULT};
-use crate::{print, serve};
+use crate::{print, serve, supervise};
 
 /// An NFS appliance on BTRFS.
 #[derive(Parser)]
@@ -46,6 +46,8 @@ struct Cli {
 enum Verb {
     /// Run an appliance until it is told to stop (SIGTERM, Ctrl-C)
     Serve(ConfigFile),
+    /// Run an appliance and start it again whenever it dies; clients that connect meanwhile wait
+    Supervise(ConfigFile),
     /// Read a configuration and say what is wrong with it
     CheckConfig {
         /// The file
@@ -160,6 +162,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Serve(ConfigFile { config }) => serve::run(&config),
+        Verb::Supervise(ConfigFile { config }) => supervise::run(&config),
         Verb::CheckConfig { file } => check_config(Show { json: cli.json }, &file),
         verb => match way(&cli.socket, cli.url, cli.token_file, cli.fingerprint) {
             Ok(client) => talk(&client, Show { json: cli.json }, verb),
@@ -210,7 +213,9 @@ fn way(
 
 fn talk(client: &Client, show: Show, verb: Verb) -> Result<ExitCode, String> {
     match verb {
-        Verb::Serve(_) | Verb::CheckConfig { .. } => unreachable!("done by run()"),
+        Verb::Serve(_) | Verb::Supervise(_) | Verb::CheckConfig { .. } => {
+            unreachable!("done by run()")
+        }
         Verb::Status => {
             let status: StatusView = client.ask(Method::Get, "/v1/status")?;
             show.print(&status, print::status)

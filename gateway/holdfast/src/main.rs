@@ -16,6 +16,7 @@ mod print;
 mod remote_admin;
 mod root;
 mod serve;
+mod supervise;
 mod telemetry;
 mod utc;
 

@@ -12,7 +12,7 @@ use consensus::{Driver, Durability, EngineLog, Fatal, Groups, LogBatch, LogStore
 use extents::{Ballast, Disk, LinuxDisk, Space};
 use metrics_exporter_prometheus::PrometheusHandle;
 use model::{ApplianceId, Clock, Entropy, GroupId};
-use nfs_server::Server;
+use nfs_server::{Held, Server};
 use ownership::Labels;
 use router::{Admission, Components, Machines, MeshOutbox, MeshSlot, Reach, Router, Start};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +26,7 @@ use crate::fleet_operator::FleetOperator;
 use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
-use crate::telemetry;
+use crate::{supervise, telemetry};
 
 /// Runs an appliance until it is told to stop.
 ///
@@ -35,6 +35,7 @@ use crate::telemetry;
 pub fn run(config: &Path) -> Result<ExitCode, String> {
     let config = Config::read(config).map_err(|bad| bad.to_string())?;
     telemetry::start_log(&config.log)?;
+    let held = supervise::held_for_us()?;
     raise_open_files_limit(config.limits.open_files_max);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -42,7 +43,7 @@ pub fn run(config: &Path) -> Result<ExitCode, String> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(|e| format!("can't start threads: {e}"))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, held))
 }
 
 /// Why an appliance ended.
@@ -54,7 +55,7 @@ enum Ended {
     Joined,
 }
 
-async fn serve(config: Config) -> Result<ExitCode, String> {
+async fn serve(config: Config, held: Held) -> Result<ExitCode, String> {
     let metrics = telemetry::start_metrics()?;
     tokio::spawn(telemetry::keep_metrics_small(metrics.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -64,7 +65,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         let opened = tokio::task::spawn_blocking(move || open(&config, clock, entropy));
         Arc::new(opened.await.map_err(|e| e.to_string())??)
     };
-    let served = serve_until_told_to_stop(&config, &opened, clock, entropy, metrics).await;
+    let served = serve_until_told_to_stop((&config, &held), &opened, clock, entropy, metrics).await;
     let how = opened.router.stop().await;
     let marked = how == Start::Clean && opened.root.set_clean_mark().is_ok();
     tracing::info!(clean = marked, "stopped");
@@ -88,7 +89,7 @@ fn start_anew() -> String {
 
 /// Opens the doors, and closes them again when it is time.
 async fn serve_until_told_to_stop(
-    config: &Config,
+    (config, held): (&Config, &Held),
     opened: &Arc<Opened>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -129,7 +130,7 @@ async fn serve_until_told_to_stop(
         let groups = Arc::new(SystemGroups::new(clock.clone()));
         let key = HandleKey::from_secret(&secret);
         let service = Arc::new(Service::new(router.clone(), key, groups));
-        let server = Server::start(config.nfs_settings(), service).await;
+        let server = Server::start_on(held, config.nfs_settings(), service).await;
         server.map_err(|e| e.to_string())
     };
     let server = tokio::select! {
@@ -192,7 +193,6 @@ fn open(
         log.write(&batch, Durability::Synced).map_err(|e| e.to_string())
     };
     let joined = root.joined(forget).map_err(|e| e.to_string())?;
-    let groups = Groups::new(appliance, log, entropy.clone());
     let store = FjallSettings {
         cache_bytes: FLEET_CACHE_BYTES,
         memtable_bytes_max: FLEET_MEMTABLE_BYTES_MAX,
@@ -202,11 +202,15 @@ fn open(
     let founder = joined.as_ref().map_or(appliance, |admission| admission.founder);
     let fleet = FleetCatalog::open(store, founder).map_err(|e| e.to_string())?;
     let machines = Machines::new(fleet);
-    let on_fatal = Box::new(|fatal| end_process(&fatal));
     let mesh = Arc::new(MeshSlot::default());
-    let outbox = Box::new(MeshOutbox(mesh.clone()));
-    let log = Driver::spawn(groups, machines.for_driver(), outbox, clock.clone(), on_fatal)
-        .map_err(|e| format!("can't start threads: {e}"))?;
+    let drive = || {
+        let groups = Groups::new(appliance, log.clone(), entropy.clone());
+        let outbox = Box::new(MeshOutbox(mesh.clone()));
+        let on_fatal = Box::new(|fatal| end_process(&fatal));
+        Driver::spawn(groups, machines.for_driver(), outbox, clock.clone(), on_fatal)
+            .map_err(|e| format!("can't start threads: {e}"))
+    };
+    let handle = drive()?.beside(drive()?);
     let factory = Arc::new(VolumeFolders {
         root: path,
         disk,
@@ -233,7 +237,7 @@ fn open(
         reach,
         clock,
         entropy,
-        log,
+        log: handle,
         machines,
         space,
         factory,

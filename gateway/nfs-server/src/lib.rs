@@ -22,6 +22,7 @@ mod datagram;
 mod dispatch;
 mod door;
 mod filesystem;
+mod held;
 mod listen;
 mod listing;
 mod metric;
@@ -38,6 +39,7 @@ mod status;
 #[cfg(test)]
 mod testing;
 
+pub use held::Held;
 pub use metric::names as metric_names;
 pub use server::{Closer, Server};
 pub use settings::{BadSettings, RpcbindMode, Settings};

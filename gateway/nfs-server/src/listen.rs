@@ -9,6 +9,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
+use crate::held::Held;
+
 /// One address with both transports on the same port.
 pub(crate) struct Listening {
     pub(crate) tcp: TcpListener,
@@ -16,17 +18,18 @@ pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
 }
 
-/// Listens on `address` with TCP and UDP.
+/// Listens on `address` with TCP and UDP, with the sockets that are held for it already if there
+/// are any.
 ///
 /// # Errors
 /// Those of the system, with the address and what to do about it.
-pub(crate) fn listen(address: SocketAddr) -> IoResult<Listening> {
-    let mut result = listen_once(address);
+pub(crate) fn listen(held: &Held, address: SocketAddr) -> IoResult<Listening> {
+    let mut result = listen_once(held, address);
     // The system chose a port for TCP that somebody has for UDP: it will choose another one.
     for _ in 0..CHOICES_MAX {
         match &result {
             Err(fault) if address.port() == 0 && fault.kind() == ErrorKind::AddrInUse => {
-                result = listen_once(address);
+                result = listen_once(held, address);
             }
             _ => break,
         }
@@ -34,28 +37,41 @@ pub(crate) fn listen(address: SocketAddr) -> IoResult<Listening> {
     result.map_err(|fault| explained(address, fault))
 }
 
-fn listen_once(address: SocketAddr) -> IoResult<Listening> {
-    let tcp = match bind(address, Transport::Tcp) {
-        Err(fault) if means_no_ipv6(&fault) && is_ipv6_wildcard(address) => {
-            let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-            tracing::info!(%address, instead = %ipv4, "this machine has no IPv6");
-            bind(ipv4, Transport::Tcp)?
-        }
-        other => other?,
+fn listen_once(held: &Held, address: SocketAddr) -> IoResult<Listening> {
+    let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    let instead = || held.find(ipv4, Transport::Tcp).filter(|_| is_ipv6_wildcard(address));
+    let tcp = match held.find(address, Transport::Tcp).or_else(instead) {
+        Some(tcp) => tcp,
+        None => bind_or_ipv4(address)?,
     };
     let tcp = TcpListener::from_std(tcp.into())?;
     let address = tcp.local_addr()?;
-    let udp = UdpSocket::from_std(bind(address, Transport::Udp)?.into())?;
-    Ok(Listening { tcp, udp, address })
+    let udp = match held.find(address, Transport::Udp) {
+        Some(udp) => udp,
+        None => bind(address, Transport::Udp)?,
+    };
+    Ok(Listening { tcp, udp: UdpSocket::from_std(udp.into())?, address })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Transport {
+pub(crate) enum Transport {
     Tcp,
     Udp,
 }
 
-fn bind(address: SocketAddr, transport: Transport) -> IoResult<Socket> {
+/// Listens with TCP; on a machine without IPv6, `[::]` is `0.0.0.0`.
+pub(crate) fn bind_or_ipv4(address: SocketAddr) -> IoResult<Socket> {
+    match bind(address, Transport::Tcp) {
+        Err(fault) if means_no_ipv6(&fault) && is_ipv6_wildcard(address) => {
+            let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            tracing::info!(%address, instead = %ipv4, "this machine has no IPv6");
+            bind(ipv4, Transport::Tcp)
+        }
+        other => other,
+    }
+}
+
+pub(crate) fn bind(address: SocketAddr, transport: Transport) -> IoResult<Socket> {
     let (kind, protocol) = match transport {
         Transport::Tcp => (Type::STREAM, Protocol::TCP),
         Transport::Udp => (Type::DGRAM, Protocol::UDP),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::held::Held;
 use crate::listen::listen;
 use crate::pulse::Pulse;
 use crate::settings::{RpcbindMode, Settings};
@@ -36,7 +37,7 @@ impl Rpcbind {
     /// # Errors
     /// The port can't be bound, and [`RpcbindMode::Own`] was asked for.
     pub(crate) fn start(
-        settings: &Settings,
+        (settings, held): (&Settings, &Held),
         served: &[SocketAddr],
         pulse: &watch::Sender<Pulse>,
         tasks: &mut JoinSet<()>,
@@ -45,9 +46,9 @@ impl Rpcbind {
         let port = settings.rpcbind_port;
         match settings.rpcbind {
             RpcbindMode::Off => Ok(nothing),
-            RpcbindMode::Own => Self::answer(served, port, pulse, tasks),
+            RpcbindMode::Own => Self::answer(held, (served, port), pulse, tasks),
             RpcbindMode::Register => Ok(Self::register(served, port, tasks)),
-            RpcbindMode::Auto => match Self::answer(served, port, pulse, tasks) {
+            RpcbindMode::Auto => match Self::answer(held, (served, port), pulse, tasks) {
                 Err(fault) if fault.kind() == ErrorKind::AddrInUse => {
                     info!(port, "an rpcbind runs already: registering with it");
                     Ok(Self::register(served, port, tasks))
@@ -77,15 +78,15 @@ impl Rpcbind {
     }
 
     fn answer(
-        served: &[SocketAddr],
-        port: u16,
+        held: &Held,
+        (served, port): (&[SocketAddr], u16),
         pulse: &watch::Sender<Pulse>,
         tasks: &mut JoinSet<()>,
     ) -> IoResult<Self> {
         let mut ips: Vec<_> = served.iter().map(SocketAddr::ip).collect();
         ips.sort_unstable();
         ips.dedup();
-        let listening = ips.into_iter().map(|ip| listen(SocketAddr::new(ip, port)));
+        let listening = ips.into_iter().map(|ip| listen(held, SocketAddr::new(ip, port)));
         let listening = listening.collect::<IoResult<Vec<_>>>()?;
         let addresses: Vec<_> = listening.iter().map(|socket| socket.address).collect();
         let mut services = own_services(&addresses);

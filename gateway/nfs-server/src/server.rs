@@ -21,6 +21,7 @@ use volume::{Ports, Service};
 
 use crate::budget::Budget;
 use crate::connection::{Connection, Peer};
+use crate::held::Held;
 use crate::listen::{BACKLOG_MAX, Listening, listen, tune};
 use crate::metric::{Cause, Metrics};
 use crate::mounts::Mounts;
@@ -107,16 +108,28 @@ impl Server {
     /// Settings that contradict one another ([`ErrorKind::InvalidInput`]); an address that can't
     /// be bound, named with the remedy.
     pub async fn start<P: Ports>(settings: Settings, service: Arc<Service<P>>) -> IoResult<Self> {
+        Self::start_on(&Held::default(), settings, service).await
+    }
+
+    /// [`Self::start`] with sockets that are bound already, as far as they are among these.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on<P: Ports>(
+        held: &Held,
+        settings: Settings,
+        service: Arc<Service<P>>,
+    ) -> IoResult<Self> {
         settings.check().map_err(|bad| IoError::new(ErrorKind::InvalidInput, bad))?;
         let connections_max = settings.connections_max.min(Semaphore::MAX_PERMITS);
         let connections_max = u32::try_from(connections_max).unwrap_or(u32::MAX);
-        let listening = settings.listen.iter().map(|address| listen(*address));
+        let listening = settings.listen.iter().map(|address| listen(held, *address));
         let listening = listening.collect::<IoResult<Vec<_>>>()?;
         let addresses: Vec<_> = listening.iter().map(|socket| socket.address).collect();
 
         let (pulse, _) = watch::channel(Pulse::default());
         let mut tasks = JoinSet::new();
-        let rpcbind = Rpcbind::start(&settings, &addresses, &pulse, &mut tasks)?;
+        let rpcbind = Rpcbind::start((&settings, held), &addresses, &pulse, &mut tasks)?;
         let shared = Arc::new(Shared {
             bytes: Budget::new(settings.in_flight_bytes_max),
             settings,
