@@ -4,7 +4,7 @@
 //! shows. Each connection comes with the runtime that drives it, so that a test needs no `async`.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 
 use nfs3_client::nfs3_types::nfs3::nfs_fh3;
@@ -82,6 +82,14 @@ pub struct Who<'a> {
 /// # Errors
 /// Whatever kept it from mounting: a refusal by MOUNT, or the network.
 pub fn mount_with(volume: &str, who: Who<'_>) -> Result<Connection, ConnectError> {
+    mount_at(IpAddr::from([127, 0, 0, 1]), volume, who)
+}
+
+/// The same of the appliance at `address`.
+///
+/// # Errors
+/// As [`mount_with`].
+pub fn mount_at(address: IpAddr, volume: &str, who: Who<'_>) -> Result<Connection, ConnectError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -93,7 +101,8 @@ pub fn mount_with(volume: &str, who: Who<'_>) -> Result<Connection, ConnectError
         gid: who.gid,
         gids: who.gids.to_vec(),
     });
-    let builder = Nfs3ConnectionBuilder::new(TokioConnector, "127.0.0.1", format!("/{volume}"))
+    let host = address.to_string();
+    let builder = Nfs3ConnectionBuilder::new(TokioConnector, host, format!("/{volume}"))
         .credential(credential);
     let inner = runtime.block_on(builder.mount())?;
     Ok(Connection { inner, runtime })

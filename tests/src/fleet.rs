@@ -82,6 +82,18 @@ impl FleetWorld {
     pub fn new(appliances: usize, holders: usize, guests: usize) -> Self {
         let sandbox = Sandbox::new();
         let fleet = Fleet::form(&sandbox, appliances, DISK_MIB);
+        Self::with(sandbox, fleet, holders, guests)
+    }
+
+    /// The same of appliances that a supervisor starts again when they die.
+    #[must_use]
+    pub fn supervised(appliances: usize, holders: usize, guests: usize) -> Self {
+        let sandbox = Sandbox::new();
+        let fleet = Fleet::form_supervised(&sandbox, appliances, DISK_MIB);
+        Self::with(sandbox, fleet, holders, guests)
+    }
+
+    fn with(sandbox: Sandbox, fleet: Fleet, holders: usize, guests: usize) -> Self {
         fleet.make_volume("demo", &NAMES[..holders]);
         let guests = Guests::boot(&sandbox, guests);
         Self { guests, fleet, sandbox }
@@ -108,17 +120,30 @@ impl Fleet {
     /// Makes `count` appliances, each on a disk of `disk_mib` MiB, and forms them into a fleet.
     #[must_use]
     pub fn form(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
-        let fleet = Self::strangers(sandbox, count, disk_mib);
-        fleet.first().cli_ok(&["fleet", "init"]);
-        for number in 1..count {
-            fleet.admit(number);
+        Self::strangers(sandbox, count, disk_mib).formed()
+    }
+
+    /// The same of appliances that a supervisor starts again when they die.
+    #[must_use]
+    pub fn form_supervised(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
+        Self::make(sandbox, count, disk_mib, true).formed()
+    }
+
+    fn formed(self) -> Self {
+        self.first().cli_ok(&["fleet", "init"]);
+        for number in 1..self.appliances.len() {
+            self.admit(number);
         }
-        fleet
+        self
     }
 
     /// Makes `count` appliances that know nothing of each other.
     #[must_use]
     pub fn strangers(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
+        Self::make(sandbox, count, disk_mib, false)
+    }
+
+    fn make(sandbox: &Sandbox, count: usize, disk_mib: u64, supervised: bool) -> Self {
         must("ip link add br1 type bridge");
         must("ip link set br1 up");
         let mut fleet = Self { appliances: Vec::new(), relay: OnceCell::new(), disks: Vec::new() };
@@ -128,6 +153,7 @@ impl Fleet {
                 name: (*name).to_owned(),
                 volumes: Vec::new(),
                 place: Some(make_place(name, number)),
+                supervised,
                 ..Setup::default()
             };
             fleet.appliances.push(Appliance::start_with(sandbox, disk.path(), setup));
@@ -156,14 +182,15 @@ impl Fleet {
     pub fn await_standing(&self, count: usize) {
         for appliance in self.appliances.iter().take(count).filter(|a| a.is_started()) {
             eventually_within(STANDING_MAX, format!("{count} to be up and vote"), || {
-                let fleet = said_by(appliance, &["fleet", "status"])?;
-                let members = fleet["members"].as_array()?;
-                let all = |key: &str| members.iter().filter(|m| m[key] == true).count();
-                let voters = if count > 2 { (count - 1) | 1 } else { count };
-                let standing = all("up") == count && all("votes") == voters.min(VOTERS_MAX);
-                (members.len() == count && standing).then_some(())
+                stands(appliance, count)
             });
         }
+    }
+
+    /// Whether all of `count` appliances say so now.
+    #[must_use]
+    pub fn stands(&self, count: usize) -> bool {
+        self.appliances.iter().take(count).all(|appliance| stands(appliance, count).is_some())
     }
 
     /// Makes a volume on the appliances `on`, open to all, and waits until all of the fleet know.
@@ -357,6 +384,16 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Whether an appliance says that `count` are up and as many vote as should.
+fn stands(appliance: &Appliance, count: usize) -> Option<()> {
+    let fleet = said_by(appliance, &["fleet", "status"])?;
+    let members = fleet["members"].as_array()?;
+    let all = |key: &str| members.iter().filter(|m| m[key] == true).count();
+    let voters = if count > 2 { (count - 1) | 1 } else { count };
+    let standing = all("up") == count && all("votes") == voters.min(VOTERS_MAX);
+    (members.len() == count && standing).then_some(())
 }
 
 /// What an appliance answers to a verb; None if it does not answer or refuses now.

@@ -26,6 +26,7 @@ mod guest;
 pub mod ledger;
 mod process;
 mod random;
+pub mod registers;
 pub mod rpc;
 mod sandbox;
 pub mod storm;
@@ -33,7 +34,7 @@ mod wait;
 mod weather;
 
 pub use appliance::{Appliance, Place, Reply, Setup, binary};
-pub use client::{Connection, Who, connect, mount_with, nfs_address};
+pub use client::{Connection, Who, connect, mount_at, mount_with, nfs_address};
 pub use disk::LoopBtrfs;
 pub use fleet::{Fleet, FleetWorld};
 pub use guest::{Guest, Guests, Job, Outcome, Share};

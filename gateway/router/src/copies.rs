@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::{Command, Imaging};
-use extents::{Attach, Feed};
+use extents::{Attach, CopyState, Feed};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use model::{ApplianceId, Incarnation, Mark, ObjectId, ObjectRecord, Refusal, Reign};
+use model::{
+    ApplianceId, Durability, Incarnation, Mark, ObjectId, ObjectRecord, Refusal, Reign, Stability,
+};
 use ownership::{copies, effective_owner};
 use replicator::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -117,6 +119,7 @@ impl<S: Imaging> Router<S> {
             if stands.follow.is_empty() {
                 return Ok(());
             }
+            self.yield_if_in_doubt(local, object, &file, &stands.follow).await?;
             let fan = match self.fan_of(local, object, &file).await {
                 Ok(fan) => fan,
                 Err(Refusal::Busy) => {
@@ -134,6 +137,39 @@ impl<S: Imaging> Router<S> {
                 Err(_) => return Err(Refusal::Busy),
             }
         }
+    }
+
+    /// After an unclean stop nobody can say what the copy here holds, nor which calls made it.
+    /// Whoever followed has all that was acknowledged, and knows the calls: if one of them is sure
+    /// of its copy, it owns the file from here on, and makes this copy equal to its own.
+    ///
+    /// # Errors
+    /// `Fenced`: another one owns the file.
+    async fn yield_if_in_doubt(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        file: &OwnFile,
+        others: &[ApplianceId],
+    ) -> Result<(), Refusal> {
+        // With `local` what was acknowledged may be here alone.
+        let local_alone = self.fleet_now().policy(local.id).durability == Durability::Local;
+        if local_alone || local.fans.lock().await.contains_key(&object) {
+            return Ok(());
+        }
+        let copy = local.objects.followed(object, file.has_data).await;
+        if !copy.is_ok_and(|copy| copy.state == CopyState::InDoubt) {
+            return Ok(());
+        }
+        for other in others {
+            let ask = (CopyWhat::State { hashes: false }, Bytes::new());
+            let told = self.ask_copy(local, object, *other, ask).await;
+            if matches!(told, Some(CopyTold::State { at: Some(_), .. })) {
+                self.leave_behind(local, file, object, self.parts.appliance).await?;
+                return Err(Refusal::Fenced);
+            }
+        }
+        Ok(())
     }
 
     /// What becomes of a file's other copies.
@@ -184,6 +220,35 @@ impl<S: Imaging> Router<S> {
             Ok(_) | Err(Refusal::Invalid) => Ok(()),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// The copy here can't be read. If another one is good that one answers from here on, and
+    /// makes this one anew; whether there is one.
+    ///
+    /// # Errors
+    /// As [`Self::join_copies`], and those of the log.
+    pub(crate) async fn give_up_copy(
+        &self,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+    ) -> Result<bool, Refusal> {
+        self.join_copies(local, object).await?;
+        // Nobody is between a change and its answer: whoever is good has all that was acknowledged.
+        let _closed = local.gates.close(object).await;
+        let file = self.owned(local, object)?;
+        self.copies_are_joined(local, object, &file).await?;
+        let others = file.inode.record().map(|record| self.good_others(record));
+        if others.is_none_or(|others| others.is_empty()) {
+            return Ok(false);
+        }
+        let last = local.objects.facts(object, file.has_data).await?.stamp;
+        let last = last.map(|stamp| stamp.mark).unwrap_or_default();
+        self.everybody_has(local, object, last, Stability::Unstable).await?;
+        tracing::error!(volume = %local.id, %object, "a copy can't be read: another one answers");
+        metrics::counter!(COPIES_UNREADABLE).increment(1);
+        let stale = Command::MarkStale { object, appliance: self.parts.appliance };
+        self.enter_under(local, file.reign(), stale).await?;
+        Ok(true)
     }
 
     /// Whoever looks after a file's copies, from now on if nobody does.
@@ -457,6 +522,8 @@ impl<S: Imaging> Following<S> {
 const COPIES_LEFT_BEHIND: &str = "holdfast_copies_left_behind_total";
 /// Copies that differed and were made equal while their file's requests waited; a counter.
 const COPIES_MADE_EQUAL: &str = "holdfast_copies_made_equal_total";
+/// Copies of files of this appliance that it could not read, and gave up; a counter.
+const COPIES_UNREADABLE: &str = "holdfast_copies_unreadable_total";
 /// A question to a copy; an fsync of much data may be part of it.
 pub(crate) const ASK_WAIT: Duration = Duration::from_secs(2);
 /// A file that nobody changes for so long needs nobody to look after its copies.

@@ -17,20 +17,22 @@ use crate::router::Router;
 
 impl<S: Imaging> Router<S> {
     /// READ.
+    /// With it, the newest change that it may have seen.
     pub(crate) async fn read_file(
         &self,
         ask: &Ask,
         local: &Local<S>,
         object: ObjectId,
         span: Span,
-    ) -> Result<ReadData, Refused> {
+    ) -> Result<(ReadData, Mark), Refused> {
         let file = self.own_file(local, object).await?;
         if !permission::may_read_data(&*file.inode, &ask.identity) {
             return Err(self.refused_file(local, object, &file, Refusal::Access).await);
         }
         let done = local.objects.read(object, file.has_data, span).await?;
         let attributes = file.inode.attributes(object, done.facts);
-        Ok(ReadData { bytes: done.bytes, eof: done.eof, attributes })
+        let seen = done.facts.stamp.map(|stamp| stamp.mark).unwrap_or_default();
+        Ok((ReadData { bytes: done.bytes, eof: done.eof, attributes }, seen))
     }
 
     /// WRITE; a call sent twice is done once.

@@ -183,8 +183,12 @@ async fn hash_all<S: Imaging>(
 ) -> Result<Vec<[u8; 32]>, Refusal> {
     let mut hashes = Vec::new();
     for extent in 0..count {
-        let pieces = local.objects.pieces(ask.object, has_data, vec![extent]).await?;
-        hashes.extend(pieces.iter().map(hash_of));
+        match local.objects.pieces(ask.object, has_data, vec![extent]).await {
+            Ok(pieces) => hashes.extend(pieces.iter().map(hash_of)),
+            // It can't be read: whatever the owner has is different.
+            Err(Refusal::Fault) => hashes.push(UNREADABLE),
+            Err(refusal) => return Err(refusal),
+        }
     }
     Ok(hashes)
 }
@@ -200,6 +204,8 @@ pub(crate) fn hash_of(piece: &extents::Piece) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// The hash of nothing that can be read.
+const UNREADABLE: [u8; 32] = [0; 32];
 /// The owner asks again.
 const CATCH_UP_MAX: Duration = Duration::from_millis(500);
 /// Longer than a predecessor is on its way.

@@ -4,7 +4,10 @@
 //! Invariant: whoever waits here finds out whether the file is still this appliance's before it
 //! answers. Absent on purpose: how changes get to copies.
 
+use std::sync::Arc;
+
 use catalog::Imaging;
+use extents::CopyState;
 use model::{DataFacts, Durability, Mark, ObjectId, Refusal, Stability};
 use volume::Refused;
 
@@ -99,6 +102,34 @@ impl<S: Imaging> Router<S> {
         match self.fleet_now().policy(local.id).durability {
             Durability::Local => Ok(()),
             Durability::AllInSync => self.everybody_has(local, object, mark, how).await,
+        }
+    }
+
+    /// What somebody has read of a file is shown to nobody before every good copy has it: whoever
+    /// owns the file next must not unsee it.
+    ///
+    /// # Errors
+    /// `Fenced`: it is to be read again.
+    pub(crate) async fn outlives_its_owner(
+        &self,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        seen: Mark,
+    ) -> Result<(), Refusal> {
+        let file = self.owned(local, object)?;
+        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
+        if alone || seen == Mark::default() {
+            return Ok(());
+        }
+        if local.fans.lock().await.contains_key(&object) {
+            return self.copies_have(local, object, seen, Stability::Unstable).await;
+        }
+        match local.objects.followed(object, file.has_data).await?.state {
+            CopyState::At(_) => Ok(()),
+            CopyState::InDoubt => {
+                self.join_copies(local, object).await?;
+                Err(Refusal::Fenced)
+            }
         }
     }
 

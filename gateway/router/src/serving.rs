@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use catalog::Imaging;
-use model::{ApplianceId, Attributes, ObjectId, SetAttributes, Span, Timestamp, VolumeId, Wcc};
+use model::{
+    ApplianceId, Attributes, ObjectId, Refusal, SetAttributes, Span, Timestamp, VolumeId, Wcc,
+};
 use volume::{Ask, Committed, ReadData, Refused, SpaceReport, WriteRequest, Wrote};
 
 use crate::local::Local;
@@ -43,16 +45,29 @@ impl<S: Imaging> Router<S> {
         self.set_attributes_of(ask, local, object, set, guard).await
     }
 
-    /// READ.
+    /// READ. If the bytes can't be read here, a copy that is good answers from then on.
     pub(crate) async fn serve_read(
         &self,
         ask: &Ask,
-        local: &Local<S>,
+        local: &Arc<Local<S>>,
         object: ObjectId,
         span: Span,
     ) -> Result<ReadData, Refused> {
-        let _pass = local.gates.pass(object).await;
-        self.read_file(ask, local, object, span).await
+        let pass = local.gates.pass(object).await;
+        let read = self.read_file(ask, local, object, span).await;
+        drop(pass);
+        match read {
+            Ok((data, seen)) => {
+                self.outlives_its_owner(local, object, seen).await?;
+                Ok(data)
+            }
+            Err(Refused { refusal: Refusal::Fault, .. })
+                if self.give_up_copy(local, object).await? =>
+            {
+                Err(Refusal::Fenced.into())
+            }
+            Err(refused) => Err(refused),
+        }
     }
 
     /// WRITE.
@@ -118,7 +133,7 @@ impl<S: Imaging> Router<S> {
             let call = call();
             async move {
                 let Call::SizeCreated { object, set, made } = call else {
-                    return Err(model::Refusal::Fault.into());
+                    return Err(Refusal::Fault.into());
                 };
                 self.join_copies(&local, object).await?;
                 let _pass = local.gates.pass(object).await;

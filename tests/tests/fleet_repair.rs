@@ -1,0 +1,101 @@
+//! What rots on one appliance's disk is served from another copy, and made anew.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::SeekFrom;
+use tests::{FleetWorld, Random, eventually_within};
+
+#[test]
+fn a_byte_that_rots_under_a_file_is_never_served_and_its_copy_is_made_anew() {
+    let mut world = FleetWorld::new(3, 3, 2);
+    let FleetWorld { guests, fleet, .. } = &mut world;
+    fleet.first().cli_ok(&["volume", "policy", "demo", "--replicas", "2"]);
+    let door = fleet.client_address(2);
+    let mut random = Random::from_environment(71);
+    // Larger than what is sent at a stroke, and one whose last block is only partly used.
+    for (name, len) in [("large", 6 << 20), ("little", 70_000)] {
+        let bytes = random.bytes(len);
+        fs::write(guests.shared().join(name), &bytes).unwrap();
+        guests.nth(0).mount_from(door, "demo");
+        guests.nth(0).sh(&format!("cp $JOB/{name} {name}; sync {name}"));
+        guests.nth(0).unmount();
+        let path = format!("demo/{name}");
+        for at in [len / 2, len - 40] {
+            await_whole(fleet, &path);
+            let owner = fleet.number_of(&fleet.whereis(2, &path).owner);
+            let disk = fleet.disk(owner);
+            assert_eq!(rot(disk.path(), disk.image(), &bytes[at..at + 32]), 1, "{name} at {at}");
+            // Whoever reads gets what was written, though its owner can't read it any more.
+            guests.nth(1).mount_from(door, "demo");
+            guests.nth(1).sh(&format!("cmp $JOB/{name} {name}"));
+            guests.nth(1).unmount();
+            let log = fleet.nth(owner).log();
+            assert!(log.contains("a copy can't be read"), "its owner noticed\n{log}");
+            // And soon there are two good copies again, of which each can be read alone.
+            await_whole(fleet, &path);
+            for holder in fleet.whereis(2, &path).copies {
+                let number = fleet.number_of(&holder);
+                drop_caches();
+                // What is moved by itself meanwhile makes a transfer end in "busy".
+                eventually_within(Duration::from_secs(30), "it to move", || {
+                    if fleet.whereis(2, &path).owner != holder {
+                        let _ = fleet.nth(0).cli(&["object", "transfer", &path, &holder, "--wait"]);
+                    }
+                    (fleet.whereis(2, &path).owner == holder).then_some(())
+                });
+                guests.nth(1).mount_from(fleet.client_address(number), "demo");
+                guests.nth(1).sh(&format!("cmp $JOB/{name} {name}"));
+                guests.nth(1).unmount();
+            }
+        }
+    }
+    world.end_well(3);
+}
+
+/// Waits until the file has two good copies.
+fn await_whole(fleet: &tests::Fleet, path: &str) {
+    eventually_within(Duration::from_secs(60), "two good copies", || {
+        let volume = fleet.first().cli_json(&["volume", "show", "demo"]);
+        let copies = fleet.whereis(0, path).copies.len();
+        (volume["degraded"] == 0 && copies == 2).then_some(())
+    });
+}
+
+/// Changes a bit of `wanted` wherever it lies on a disk, under its file system; at how many places.
+fn rot(mounted: &Path, image: &Path, wanted: &[u8]) -> usize {
+    let disk = File::open(mounted).unwrap();
+    rustix::fs::syncfs(&disk).unwrap();
+    let image = OpenOptions::new().read(true).write(true).open(image).unwrap();
+    let (mut at, mut places) = (0, 0);
+    let mut piece = vec![0; PIECE_BYTES];
+    while let Ok(data) = rustix::fs::seek(&image, SeekFrom::Data(at)) {
+        at = data;
+        let read = image.read_at(&mut piece, at).unwrap();
+        let found = piece[..read].windows(wanted.len()).position(|window| window == wanted);
+        if let Some(found) = found {
+            let place = at + found as u64;
+            image.write_all_at(&[wanted[0] ^ 4], place).unwrap();
+            places += 1;
+        }
+        // What lies across the end of a piece is found by the next one.
+        at += (read.saturating_sub(wanted.len())).max(1) as u64;
+        if read < PIECE_BYTES {
+            break;
+        }
+    }
+    image.sync_all().unwrap();
+    drop_caches();
+    places
+}
+
+/// Has the kernel forget what it has read.
+fn drop_caches() {
+    fs::write("/proc/sys/vm/drop_caches", "1").unwrap();
+}
+
+const PIECE_BYTES: usize = 1 << 20;
