@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures the appliance beside its peers and its store beside others, and prints the tables: bench.sh [--quick] [--json]
-# Only some of it: bench.sh peers|stores|mesh|fleet|wire [OPTION ...]
+# Only some of it: bench.sh peers|stores|mesh|fleet|outages|wire [OPTION ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ built=${CARGO_TARGET_DIR:-$PWD/target}/release
 export HOLDFAST_BIN=${HOLDFAST_BIN:-$built/holdfast}
 
 case ${1:-} in
-peers | stores | mesh | fleet) exec "$built/$1" "${@:2}" ;;
+peers | stores | mesh | fleet | outages) exec "$built/$1" "${@:2}" ;;
 wire) exec cargo bench --quiet -p benches --bench wire -- "${@:2}" ;;
 esac
 "$built/peers" "$@"
@@ -21,3 +21,5 @@ echo
 "$built/stores" "$@"
 echo
 "$built/fleet" "$@"
+echo
+"$built/outages" "$@"

@@ -153,6 +153,16 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Writes 4 KiB, and waits until they are durable.
+    pub async fn write_durably(&mut self) {
+        let data = Bytes::from_static(&[7; PAGE_BYTES as usize]);
+        let stable = StableHow::FileSync;
+        let write = WriteArgs { file: self.file.handle, offset: 0, stable, data };
+        self.connection.ask(Args::Write(write)).await;
+    }
+}
+
 /// Writes and syncs a file of `mib` MiB in `folder`, with nothing else to do, and removes it; the
 /// rate in MiB/s.
 ///
@@ -242,6 +252,18 @@ pub async fn create_rate(exports: Vec<(SocketAddr, String)>, time: Duration) -> 
     })
     .await;
     count(ran.latencies.len()) / ran.elapsed.as_secs_f64()
+}
+
+/// Makes empty files, as many as that.
+pub async fn create_names(at: SocketAddr, export: &str, names: u64) {
+    let mut connection = Connection::dial(at).await;
+    let dir = connection.mount(export).await;
+    let mut source = Times::new(names, |number| {
+        let place = DirOp { dir, name: Name(Bytes::from(format!("f{number}"))) };
+        let how = CreateHow::Unchecked(Sattr3 { mode: Some(0o644), ..Sattr3::default() });
+        Args::Create(CreateArgs { place, how })
+    });
+    connection.drive(CREATES_AT_ONCE, &mut source).await;
 }
 
 /// What an appliance costs while nobody asks it anything.

@@ -45,6 +45,34 @@ impl Row {
     }
 }
 
+/// One figure, beside what it is to be seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    /// Of what.
+    pub what: String,
+    /// How much.
+    pub figure: f64,
+    /// Of which unit.
+    pub unit: &'static str,
+    /// In the same unit: a goal, or what else was measured.
+    pub beside: Option<f64>,
+}
+
+/// Prints figures as a table, or as JSON.
+pub fn print_figures(figures: &[Figure], json: bool) {
+    if json {
+        println!("{}", serde_json::to_string_pretty(figures).expect("figures are plain data"));
+        return;
+    }
+    let mut cells = vec![["what", "figure", "unit", "beside", "ratio"].map(str::to_owned).to_vec()];
+    for Figure { what, figure, unit, beside } in figures {
+        let ratio = beside.map_or_else(String::new, |beside| format!("{:.2}", figure / beside));
+        let beside = beside.map_or_else(String::new, |beside| format!("{beside:.1}"));
+        cells.push(vec![what.clone(), format!("{figure:.1}"), (*unit).to_owned(), beside, ratio]);
+    }
+    print!("{}", align(&cells));
+}
+
 /// The rows as text: a line each, and what the columns mean.
 #[must_use]
 pub fn render(rows: &[Row]) -> String {

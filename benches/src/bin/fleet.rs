@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use benches::fleet::{self, Calls, File, Idle, Moved, ORDINARY_DATAGRAM};
 use benches::mesh::bare;
 use benches::sample::Latencies;
-use benches::table::align;
+use benches::table::{Figure, print_figures};
 use clap::Parser;
-use serde::Serialize;
 use tests::{Fleet, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
@@ -29,16 +28,6 @@ struct Options {
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
-}
-
-/// One figure.
-#[derive(Debug, Serialize)]
-struct Row {
-    what: String,
-    figure: f64,
-    unit: &'static str,
-    /// Beside what it is to be seen, in the same unit.
-    beside: Option<f64>,
 }
 
 fn main() {
@@ -64,15 +53,11 @@ fn main() {
     if wanted("copies") {
         copies(&options, &fleet, &runtime, &mut rows);
     }
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data"));
-    } else {
-        print!("{}", render(&rows));
-    }
+    print_figures(&rows, options.json);
 }
 
 /// The same calls at the owner and at an appliance that holds nothing, one after the other.
-fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
     let time = Duration::from_secs(if options.quick { 1 } else { 5 });
     let mib = if options.quick { 64 } else { 512 };
     fleet.make_volume("forward", &fleet_names(1));
@@ -86,7 +71,7 @@ fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<R
             let through = made.at(other).await.run(calls, time).await;
             let mut row = |what, figure, unit, beside| {
                 let what = format!("{} {what}", calls.name());
-                rows.push(Row { what, figure, unit, beside });
+                rows.push(Figure { what, figure, unit, beside });
             };
             if calls.is_bulk() {
                 row("at the owner, beside a bare QUIC stream", at.mebibytes, "MiB/s", Some(bare));
@@ -115,7 +100,7 @@ fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<R
 }
 
 /// The same calls on files of which one, two and three copies are kept.
-fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
     let time = Duration::from_secs(if options.quick { 2 } else { 10 });
     let mib = if options.quick { 64 } else { 512 };
     for calls in [Calls::WriteMebibyte, Calls::WritePageSync, Calls::ReadMebibyte] {
@@ -138,7 +123,7 @@ fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Ro
                 true => (ran.mebibytes, "MiB/s"),
                 false => (ran.p50_micros, "µs p50"),
             };
-            rows.push(Row { what, figure, unit, beside: one });
+            rows.push(Figure { what, figure, unit, beside: one });
             one = one.or(Some(figure));
         }
     }
@@ -154,7 +139,7 @@ fn bare_stream(fleet: &Fleet, ends: [usize; 2], time: Duration) -> f64 {
 }
 
 /// A large file goes round the holders; then a small one that is written to all the time.
-fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
     let (mib, rounds) = if options.quick { (128, 10) } else { (1024, 100) };
     let time = Duration::from_secs(if options.quick { 1 } else { 5 });
     fleet.make_volume("move", &fleet_names(3));
@@ -165,19 +150,19 @@ fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Ve
     let began = Instant::now();
     let moved = fleet::move_file(fleet, "move/large", "bob");
     let rate = mib as f64 / began.elapsed().as_secs_f64();
-    rows.push(Row {
+    rows.push(Figure {
         what: format!("hand-over of {mib} MiB, beside a bare QUIC stream"),
         figure: rate,
         unit: "MiB/s",
         beside: Some(bare),
     });
-    rows.push(Row {
+    rows.push(Figure {
         what: format!("hand-over of {mib} MiB, beside a durable write to the target's disk"),
         figure: rate,
         unit: "MiB/s",
         beside: Some(durable),
     });
-    rows.push(Row {
+    rows.push(Figure {
         what: "its pause".into(),
         figure: millis(moved.pause),
         unit: "ms",
@@ -191,14 +176,14 @@ fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Ve
     for (what, figure) in [("p50", p50), ("p99", p99)] {
         let count = pauses.len();
         let what = format!("pause of {count} hand-overs of {SMALL_MIB} MiB under load, {what}");
-        rows.push(Row { what, figure, unit: "ms", beside: Some(GOAL_PAUSE_MS) });
+        rows.push(Figure { what, figure, unit: "ms", beside: Some(GOAL_PAUSE_MS) });
     }
     let what = "hand-overs that did not come about".into();
-    rows.push(Row { what, figure: f64::from(refused), unit: "", beside: None });
+    rows.push(Figure { what, figure: f64::from(refused), unit: "", beside: None });
 }
 
 /// Files made in 1, 2, 4 and 8 volumes at once, their groups spread over three appliances.
-fn names(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row>) {
+fn names(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
     let time = Duration::from_secs(if options.quick { 2 } else { 10 });
     let mut first = None;
     for volumes in [1_usize, 2, 4, 8] {
@@ -211,13 +196,13 @@ fn names(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Row
             .collect();
         let rate = runtime.block_on(fleet::create_rate(exports, time));
         let what = format!("CREATE in {volumes} volumes at once, beside one");
-        rows.push(Row { what, figure: rate, unit: "op/s", beside: first });
+        rows.push(Figure { what, figure: rate, unit: "op/s", beside: first });
         first.get_or_insert(rate);
     }
 }
 
 /// Volumes that nobody uses.
-fn idle(options: &Options, fleet: &Fleet, rows: &mut Vec<Row>) {
+fn idle(options: &Options, fleet: &Fleet, rows: &mut Vec<Figure>) {
     let volumes = if options.quick { 50 } else { 1000 };
     let time = Duration::from_secs(10);
     let before = Idle::measure(fleet.first(), time);
@@ -230,28 +215,11 @@ fn idle(options: &Options, fleet: &Fleet, rows: &mut Vec<Row>) {
     let after = Idle::measure(fleet.first(), time);
     let mut row = |what: &str, figure, unit, beside| {
         let what = format!("{what} with {volumes} volumes more, beside before");
-        rows.push(Row { what, figure, unit, beside: Some(beside) });
+        rows.push(Figure { what, figure, unit, beside: Some(beside) });
     };
     row("resident memory", after.resident_mib, "MiB", before.resident_mib);
     row("context switches", after.switches, "1/s", before.switches);
     row("processor", after.processor_percent, "%", before.processor_percent);
-}
-
-fn render(rows: &[Row]) -> String {
-    let mut cells = vec![["what", "figure", "unit", "beside", "ratio"].map(str::to_owned).to_vec()];
-    for row in rows {
-        let beside = row.beside.map_or_else(String::new, |beside| format!("{beside:.1}"));
-        let ratio =
-            row.beside.map_or_else(String::new, |beside| format!("{:.2}", row.figure / beside));
-        cells.push(vec![
-            row.what.clone(),
-            format!("{:.1}", row.figure),
-            row.unit.to_owned(),
-            beside,
-            ratio,
-        ]);
-    }
-    align(&cells)
 }
 
 fn percentiles(pauses: &[Duration]) -> (f64, f64) {
