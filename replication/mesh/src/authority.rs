@@ -60,6 +60,8 @@ pub struct Credentials {
     chain: [CertificateDer<'static>; 2],
     /// PKCS #8 (RFC 8410), an Ed25519 key.
     key: Vec<u8>,
+    /// The same however often this appliance is issued others.
+    lasting: [u8; SEED_BYTES],
 }
 
 impl Credentials {
@@ -73,11 +75,13 @@ impl Credentials {
         Fingerprint::of(&self.chain[1])
     }
 
-    /// A format byte, the appliance's number, its key, and both certificates, each behind its
-    /// length. Holds a secret: for a file that only the appliance may read.
+    /// A format byte, the appliance's number, its lasting secret, then its key and both
+    /// certificates, each behind its length. Holds secrets: for a file that only the appliance may
+    /// read.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![CREDENTIALS_FORMAT];
         bytes.extend_from_slice(&self.appliance.get().to_be_bytes());
+        bytes.extend_from_slice(&self.lasting);
         for part in [self.key.as_slice(), &self.chain[0], &self.chain[1]] {
             bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
             bytes.extend_from_slice(part);
@@ -91,7 +95,9 @@ impl Credentials {
         if format != CREDENTIALS_FORMAT {
             return Err(BadAuthority::Format(format));
         }
-        let (number, mut rest) = rest.split_first_chunk::<8>().ok_or(BadAuthority::Cut)?;
+        let (number, rest) = rest.split_first_chunk::<8>().ok_or(BadAuthority::Cut)?;
+        let (lasting, mut rest) =
+            rest.split_first_chunk::<SEED_BYTES>().ok_or(BadAuthority::Cut)?;
         let mut part = || {
             let (len, after) = rest.split_first_chunk::<4>().ok_or(BadAuthority::Cut)?;
             let len = u32::from_be_bytes(*len) as usize;
@@ -107,7 +113,7 @@ impl Credentials {
         if named != appliance || !holds_key(&chain[0], &public) {
             return Err(BadAuthority::Mismatch);
         }
-        Ok(Self { appliance, chain, key })
+        Ok(Self { appliance, chain, key, lasting: *lasting })
     }
 
     /// For TLS: the appliance's certificate, then the authority's.
@@ -125,9 +131,10 @@ impl Credentials {
         &self.chain[1]
     }
 
-    /// Bytes that only this appliance can derive from its key, for `purpose`.
+    /// Bytes for `purpose` that only this appliance and the authority can derive, the same after
+    /// a restart and with renewed credentials.
     pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
-        blake3::derive_key(purpose, &self.key)
+        blake3::derive_key(purpose, &self.lasting)
     }
 }
 
@@ -153,7 +160,7 @@ impl FleetAuthority {
         let mut params = CertificateParams::new(vec![appliance_name(appliance)]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let own = params.self_signed(&key_pair(&self.seed)).unwrap().der().clone();
-        Credentials { appliance, chain: [own.clone(), own], key: pkcs8(&self.seed) }
+        Credentials { appliance, chain: [own.clone(), own], key: pkcs8(&self.seed), lasting: self.seed }
     }
 }
 
@@ -240,7 +247,13 @@ impl FleetAuthority {
             appliance,
             chain: [certificate.der().clone(), self.certificate.clone()],
             key: pkcs8(&seed),
+            lasting: self.lasting(appliance),
         }
+    }
+
+    fn lasting(&self, appliance: ApplianceId) -> [u8; SEED_BYTES] {
+        let secret = [&self.seed[..], &appliance.get().to_be_bytes()].concat();
+        blake3::derive_key("holdfast mesh lasting secret of an appliance", &secret)
     }
 
     /// The fleet's identity, which the token of an invitation carries.
@@ -345,7 +358,8 @@ pub const AUTHORITY_LIFETIME: Duration = Duration::from_secs(200 * 365 * 24 * 36
 
 const NAME_SUFFIX: &str = ".appliance.holdfast.internal";
 const AUTHORITY_FORMAT: u8 = 1;
-const CREDENTIALS_FORMAT: u8 = 1;
+/// 1 had no lasting secret.
+const CREDENTIALS_FORMAT: u8 = 2;
 const SEED_BYTES: usize = 32;
 const PKCS8_HEAD: &[u8] = &[
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,

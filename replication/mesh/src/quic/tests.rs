@@ -51,9 +51,10 @@ async fn a_peer_that_restarts_at_its_address_is_back_within_a_second() {
     let listen = b.address().unwrap();
     a.set_peers(vec![Peer { id: B, addresses: vec![listen] }]);
     echo(&a, B).await.unwrap();
-    // Killed: nothing of it runs any more, so it says no goodbye.
+    // Killed: nothing of it runs any more, so it says no goodbye. Its next run is issued others.
     process.shutdown_background();
     drop(b);
+    let credentials = fleet.issue(B, &TestEntropy, NOW, 30 * DAY);
     let give_up = Instant::now() + SOON;
     let again = loop {
         // The socket is free once the last of its tasks is gone.
