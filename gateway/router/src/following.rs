@@ -5,12 +5,13 @@
 //! passed on at once, and what takes time is done beside. Files are deleted only where the fleet's
 //! log says that a volume was purged or left.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use catalog::Imaging;
 use consensus::Wanted;
-use model::{ApplianceId, GroupId, Membership, ObjectId, VolumeId};
+use model::{ApplianceId, GroupId, Incarnation, Membership, ObjectId, VolumeId};
 use ownership::{Fleet, FleetCommand};
 use tokio::sync::{Notify, mpsc};
 
@@ -27,13 +28,14 @@ pub(crate) async fn follow<S: Imaging>(
     let again = Arc::new(Notify::new());
     tokio::spawn(reconcile(router.clone(), again.clone()));
     tokio::spawn(crate::keeping::keep(router.clone()));
+    let mut runs = Runs::new();
     while let Some(item) = news.recv().await {
         let Some(router) = router.upgrade() else { return };
         match item {
             News::Fleet => {
                 router.pulse.tell(PulseEvent::Fleet);
                 router.set_peers();
-                router.wake_where_leaders_are_gone();
+                router.elect_where_leaders_are_gone(&mut runs);
             }
             News::Role(GroupId::FLEET) => router.pulse.tell(PulseEvent::Role),
             News::Membership(GroupId::FLEET) => router.pulse.tell(PulseEvent::Fleet),
@@ -153,13 +155,22 @@ impl<S: Imaging> Router<S> {
 }
 
 impl<S: Imaging> Router<S> {
-    /// A group sleeps without looking whether its leader lives; the fleet's view tells.
-    fn wake_where_leaders_are_gone(&self) {
+    /// A group sleeps without looking whether its leader lives, and one that is awake waits for its
+    /// silence; the fleet's view tells both. `runs` are those that were up at the last look.
+    fn elect_where_leaders_are_gone(&self, runs: &mut Runs) {
         let fleet = self.fleet_now();
+        let up = fleet.members().iter().filter(|member| fleet.is_up(member.id));
+        let now: Runs = up.map(|member| (member.id, member.incarnation)).collect();
+        let before = std::mem::replace(runs, now);
+        let over = before.iter().filter(|(id, run)| runs.get(id) != Some(run));
+        let over: Vec<ApplianceId> = over.map(|(id, _)| *id).collect();
         for local in self.locals.read().values() {
-            let leader = local.raft.leader();
-            if leader.is_none_or(|leader| !fleet.is_up(leader)) {
-                self.parts.log.wake(local.id.into());
+            match local.raft.leader() {
+                Some(leader) if over.contains(&leader) => {
+                    self.parts.log.leader_gone(local.id.into(), leader);
+                }
+                Some(leader) if fleet.is_up(leader) => {}
+                Some(_) | None => self.parts.log.wake(local.id.into()),
             }
         }
     }
@@ -240,6 +251,9 @@ impl<S: Imaging> Router<S> {
         }
     }
 }
+
+/// Who is up, each in which run.
+type Runs = HashMap<ApplianceId, Incarnation>;
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 const RECONCILE_PAUSE: Duration = Duration::from_millis(20);

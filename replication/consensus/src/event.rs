@@ -123,10 +123,18 @@ pub enum Event {
         /// To whom.
         to: ApplianceId,
     },
-    /// Wake a sleeping group: its leader may be gone, or it is going to be used.
+    /// Wake a sleeping group: it is going to be used.
     Wake {
         /// Which.
         group: GroupId,
+    },
+    /// This appliance's run is over, or its lease is: if it was who led a group, it leads no more,
+    /// and no lease of its reads is left. Another one is elected without waiting for its silence.
+    LeaderGone {
+        /// Of which group.
+        group: GroupId,
+        /// Who.
+        leader: ApplianceId,
     },
     /// A snapshot of the state machine is at hand to be fetched by members that need it. The log
     /// is kept from there until a newer one is made or this is dropped.

@@ -41,6 +41,7 @@ pub struct Groups<L: LogStore> {
     /// Groups of several that are awake: only they cost anything as time passes.
     ticking: BTreeSet<GroupId>,
     views: Arc<Views>,
+    now: Duration,
     next_tick: Duration,
     /// Entries that a group of several keeps below a checkpoint.
     tail: u64,
@@ -60,6 +61,7 @@ impl<L: LogStore> Groups<L> {
             active: BTreeSet::new(),
             ticking: BTreeSet::new(),
             views: Arc::default(),
+            now: Duration::ZERO,
             next_tick: Duration::ZERO,
             tail: TAIL_ENTRIES,
             bytes_since_purge: 0,
@@ -116,6 +118,7 @@ impl<L: LogStore> Groups<L> {
 
     fn try_step(&mut self, now: Duration, events: Vec<Event>) -> Result<Vec<Effect>, LogFault> {
         let mut round = Round::default();
+        self.now = now;
         for event in events {
             self.take(now, event, &mut round)?;
         }
@@ -151,6 +154,9 @@ impl<L: LogStore> Groups<L> {
                 });
             }
             Event::Wake { group } => self.with(group, Group::used),
+            Event::LeaderGone { group, leader } => {
+                self.with(group, |open| open.leader_gone(leader));
+            }
             Event::SnapshotMade { group, point, membership } => {
                 self.with(group, |open| open.snapshot_made(point, &membership));
             }
@@ -188,6 +194,7 @@ impl<L: LogStore> Groups<L> {
     /// Does something to a group, if it is open, and sees what comes of it.
     fn with(&mut self, group: GroupId, act: impl FnOnce(&mut Group<L>)) {
         if let Some(open) = self.open.get_mut(&group) {
+            open.look(self.now);
             act(open);
             self.active.insert(group);
         }
@@ -275,6 +282,7 @@ impl<L: LogStore> Groups<L> {
             Some(open) => {
                 // Even if it is refused, the group is awake now and gets ticks.
                 self.active.insert(group);
+                open.look(self.now);
                 open.used();
                 ask(open)
             }
@@ -308,6 +316,7 @@ impl<L: LogStore> Groups<L> {
         self.next_tick = now + TICK;
         for group in &self.ticking {
             let open = self.open.get_mut(group).expect("a ticking group is open");
+            open.look(now);
             open.tick(self.entropy.as_ref());
             self.active.insert(*group);
         }

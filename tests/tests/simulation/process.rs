@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use catalog::{Catalog, FleetCatalog};
 use consensus::{Applied, Effect, Event, GroupView, Groups, MemoryLog, Origin, Ticket};
-use model::{ApplianceId, GroupId, ObjectId, RequestKey, Timestamp, View, VolumeId};
+use model::{ApplianceId, GroupId, Incarnation, ObjectId, RequestKey, Timestamp, View, VolumeId};
 use ownership::lease::{LeaseHolder, LeaseKeeper, Round};
 use ownership::{Fleet, FleetCommand, Here};
 
@@ -146,6 +146,8 @@ pub struct Process {
     pub led: Option<u64>,
     /// The view in which this run came up, and when that was applied here.
     pub up: Option<(View, Duration)>,
+    /// Who was up at the last look, each in which run.
+    runs: BTreeMap<ApplianceId, Incarnation>,
     pub registering: Option<Entry>,
     pub register_at: Option<Duration>,
     pub clean: bool,
@@ -204,6 +206,7 @@ impl Process {
             keeper: LeaseKeeper::new(),
             led: None,
             up: None,
+            runs: BTreeMap::new(),
             registering: None,
             register_at: Some(Duration::ZERO),
             clean,
@@ -446,11 +449,18 @@ impl Process {
         self.fleet_now = Rc::new(self.fleet.fleet());
         self.again = true;
         self.tell_fleet(ctx);
-        let leaderless =
-            |local: &Local| local.raft.leader().is_none_or(|leader| !self.fleet_now.is_up(leader));
+        let up = self.fleet_now.members().iter().filter(|m| self.fleet_now.is_up(m.id));
+        let now: BTreeMap<_, _> = up.map(|member| (member.id, member.incarnation)).collect();
+        let before = std::mem::replace(&mut self.runs, now);
+        let is_over = |id: &ApplianceId| before.contains_key(id) && before.get(id) != self.runs.get(id);
         for (volume, local) in &self.volumes {
-            if leaderless(local) {
-                self.events.push(Event::Wake { group: (*volume).into() });
+            let group = (*volume).into();
+            match local.raft.leader() {
+                Some(leader) if is_over(&leader) => {
+                    self.events.push(Event::LeaderGone { group, leader });
+                }
+                Some(leader) if self.fleet_now.is_up(leader) => {}
+                Some(_) | None => self.events.push(Event::Wake { group }),
             }
         }
     }

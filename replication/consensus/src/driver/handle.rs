@@ -166,9 +166,14 @@ impl Handle {
         self.lane(group).change(Event::TransferLeader { group, to });
     }
 
-    /// Wakes a sleeping group: its leader may be gone, or it is going to be used.
+    /// Wakes a sleeping group: it is going to be used.
     pub fn wake(&self, group: GroupId) {
         self.lane(group).change(Event::Wake { group });
+    }
+
+    /// If that appliance led the group, it does no more: see [`Event::LeaderGone`].
+    pub fn leader_gone(&self, group: GroupId, leader: ApplianceId) {
+        self.lane(group).change(Event::LeaderGone { group, leader });
     }
 
     /// A snapshot up to `point` can be fetched here; the log is kept from there.

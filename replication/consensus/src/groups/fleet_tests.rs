@@ -463,6 +463,13 @@ impl Fleet {
         self.step(number, Event::Wake { group: group(GROUP) });
     }
 
+    /// Tells a member that whoever it takes for the leader is gone.
+    fn bereave(&mut self, number: u64) {
+        if let Some(leader) = self.members[&number].view.leader() {
+            self.step(number, Event::LeaderGone { group: group(GROUP), leader });
+        }
+    }
+
     fn isolate(&mut self, number: u64) {
         self.members.get_mut(&number).unwrap().isolated = true;
     }

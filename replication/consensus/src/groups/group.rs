@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use model::{ApplianceId, Entropy, GroupId, Index, Membership, Refusal, Term};
 use raft::{
-    Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole,
+    Config, INVALID_ID, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole,
     eraftpb::{Entry, Message, MessageType},
 };
 
@@ -23,7 +23,7 @@ use crate::{
     Role, Ticket,
     limits::{
         APPLY_BYTES_MAX, BEAT_TICKS, ELECTION_TICKS_MAX, ELECTION_TICKS_MIN, MESSAGE_BYTES_MAX,
-        MESSAGES_IN_FLIGHT_MAX, PROPOSAL_BYTES_MAX, SNAPSHOT_TAIL_ENTRIES_MAX,
+        MESSAGES_IN_FLIGHT_MAX, PROPOSAL_BYTES_MAX, SNAPSHOT_TAIL_ENTRIES_MAX, TICK,
         UNCOMMITTED_BYTES_MAX,
     },
     membership,
@@ -38,6 +38,8 @@ pub(super) struct Group<L: LogStore> {
     membership: Membership,
     alone: bool,
     asleep: bool,
+    /// When it was last looked at; it stands still while it sleeps.
+    looked_at: Duration,
     /// Whether the core has it among those that get ticks.
     pub(super) listed: bool,
     /// Tickets of entries not handed out yet. One index may have several, of several terms: which
@@ -110,6 +112,7 @@ impl<L: LogStore> Group<L> {
             membership: applied.membership.clone(),
             alone: applied.membership.is_alone(me),
             asleep: false,
+            looked_at: Duration::ZERO,
             listed: false,
             waiting: BTreeMap::new(),
             handed: LogPoint { index: applied.index, term: applied.term },
@@ -220,6 +223,20 @@ impl<L: LogStore> Group<L> {
         }
     }
 
+    /// If that appliance led the group, it does no more. Who has not heard from it for so long that
+    /// no lease of its can be left stands for election at once; anybody else waits for its silence.
+    pub(super) fn leader_gone(&mut self, leader: ApplianceId) {
+        self.used();
+        let raft = &mut self.node.raft;
+        let led = raft.leader_id == leader.get() || raft.leader_id == INVALID_ID;
+        let follows = raft.state == StateRole::Follower && led && leader != self.me;
+        if !self.alone && follows && self.heard >= ELECTION_TICKS_MIN {
+            raft.become_follower(raft.term, INVALID_ID);
+            // What is left of the time that was drawn keeps two from standing at once.
+            raft.election_elapsed = ELECTION_TICKS_MIN;
+        }
+    }
+
     /// The state machine has applied up to `index`. What was never handed out can't have been.
     pub(super) fn applied(&mut self, index: Index) {
         let known = self.node.raft.raft_log.applied;
@@ -260,6 +277,16 @@ impl<L: LogStore> Group<L> {
     pub(super) fn cut_to(&mut self, point: LogPoint) {
         self.pending_cut = None;
         self.node.mut_store().set_cut(point);
+    }
+
+    /// Time has passed. What a group slept through counts as time without a leader.
+    pub(super) fn look(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.looked_at);
+        if self.asleep {
+            let ticks = (passed.as_millis() / TICK.as_millis()) as usize;
+            self.heard = self.heard.saturating_add(ticks);
+        }
+        self.looked_at = now;
     }
 
     pub(super) fn tick(&mut self, entropy: &dyn Entropy) {

@@ -390,6 +390,47 @@ fn a_sleeping_group_whose_leader_dies_wakes_up_and_elects() {
 }
 
 #[test]
+fn a_sleeping_group_that_is_told_of_its_leaders_end_elects_at_once() {
+    let mut quick = 0;
+    for seed in 0..20 {
+        let mut fleet = Fleet::new(seed);
+        let leader = fleet.elect();
+        fleet.propose(leader);
+        fleet.millis(5000);
+        fleet.members.get_mut(&leader).unwrap().down = true;
+        followers(leader).into_iter().for_each(|follower| fleet.bereave(follower));
+        let elected = |fleet: &Fleet| fleet.leader().is_some_and(|new| new != leader);
+        // Less than a whole timeout, unless two stand at once.
+        fleet.millis(350);
+        quick += usize::from(elected(&fleet));
+        fleet.millis(1500);
+        assert!(elected(&fleet), "seed {seed}");
+        fleet.check().unwrap();
+    }
+    assert!(quick >= 12, "{quick} of 20");
+}
+
+#[test]
+fn who_heard_from_a_leader_lately_does_not_break_its_lease_whatever_it_is_told() {
+    for seed in 0..20 {
+        let mut fleet = Fleet::new(seed);
+        let leader = fleet.elect();
+        fleet.propose(leader);
+        fleet.millis(100);
+        fleet.isolate(leader);
+        followers(leader).into_iter().for_each(|follower| fleet.bereave(follower));
+        for _ in 0..100 {
+            fleet.millis(10);
+            if let Some(new) = fleet.leader().filter(|new| *new != leader) {
+                fleet.propose(new);
+            }
+            fleet.read_by_lease();
+        }
+        fleet.check().unwrap();
+    }
+}
+
+#[test]
 fn a_woken_follower_waits_a_whole_timeout_before_it_doubts_its_leader() {
     for seed in 0..40 {
         let mut fleet = Fleet::new(seed);

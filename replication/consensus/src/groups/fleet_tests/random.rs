@@ -38,6 +38,8 @@ impl Fleet {
             }
             11..16 => self.checkpoint(number),
             16 => self.wake(number),
+            // Whether it is so or not: leases must bear it.
+            18..20 => self.bereave(number),
             17 => {
                 self.members.get_mut(&number).unwrap().image = None;
                 self.step(number, Event::SnapshotDropped { group: group(super::GROUP) });

@@ -2,9 +2,10 @@
 //!
 //! Invariant: a leader sleeps only when everybody has all of its log and knows it to be committed,
 //! so nobody misses anything; a sleeping leader has no read lease, and a woken member waits for a
-//! whole election timeout before it doubts its leader. Anything that is asked of the group or said
-//! to it wakes it; that its state machine has applied or checkpointed does not. Absent on purpose:
-//! knowing that a sleeping leader has died: the caller does, and wakes the group.
+//! whole election timeout before it doubts its leader, unless it is told that the leader is gone.
+//! Anything that is asked of the group or said to it wakes it; that its state machine has applied
+//! or checkpointed does not. Absent on purpose: knowing that a sleeping leader has died: the caller
+//! does, and says so.
 
 use model::{ApplianceId, GroupId, Index, Term};
 use raft::{
@@ -21,7 +22,6 @@ impl<L: LogStore> Group<L> {
         if self.asleep {
             self.asleep = false;
             self.idle = 0;
-            self.heard = 0;
             self.node.raft.election_elapsed = 0;
             self.reads.forget_answers();
             self.reads.settle(self.me, &self.membership);
