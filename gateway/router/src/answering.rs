@@ -92,8 +92,8 @@ impl<S: Imaging> Router<S> {
             }
             Request::TransferStatus { transfer } => alone(self.transfer_status(transfer)),
             Request::CancelTransfer { transfer } => alone(self.cancel_transfer(transfer)),
-            Request::Answers { volume, object, answers } => {
-                alone(self.take_answers(from, volume, object, answers))
+            Request::Answers { volume, object, answers, anew } => {
+                alone(self.take_answers(from, (volume, object), answers, anew))
             }
             Request::Record { volume, object } => alone(match self.record_here(volume, object) {
                 Ok((record, pin)) => Reply::Record { record, pin },
@@ -159,7 +159,8 @@ impl<S: Imaging> Router<S> {
             if over || !self.has_lease() || led && !self.leads_by_lease(&local) {
                 may_be_done |= !over;
                 if self.pause_before(&mut tries, patience).await.is_err() {
-                    return not_here(None, may_be_done);
+                    // Also if it was over: a change may have been made before that was seen.
+                    return not_here(None, true);
                 }
                 continue;
             }
@@ -247,13 +248,13 @@ impl<S: Imaging> Router<S> {
         }
     }
 
-    /// Takes over what the owner of a file that comes here has answered.
+    /// Takes over what a file's owner has answered.
     fn take_answers(
         &self,
         from: ApplianceId,
-        volume: VolumeId,
-        object: ObjectId,
+        (volume, object): (VolumeId, ObjectId),
         answers: Vec<(model::RequestKey, DataAnswer)>,
+        anew: bool,
     ) -> Reply {
         let Ok(local) = self.local(volume) else { return Reply::Not(Refusal::Stale) };
         let fleet = self.fleet_now();
@@ -262,6 +263,9 @@ impl<S: Imaging> Router<S> {
         });
         if owner != Some(from) {
             return Reply::Not(Refusal::Fenced);
+        }
+        if anew {
+            local.data_calls.forget_about(object);
         }
         local.data_calls.take_over(object, answers);
         Reply::At(local.catalog.applied_index())

@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use catalog::Imaging;
 use futures_util::future::join_all;
-use model::{ApplianceId, Attributes, DataFacts, Inode, InodeKind, ObjectId, Refusal, VolumeId};
+use model::{
+    ApplianceId, Attributes, DataFacts, Inode, InodeKind, Mark, ObjectId, Refusal, VolumeId,
+};
 
 use crate::answering::LISTED_MAX;
 use crate::data::CONFLICTS_MAX;
@@ -34,14 +36,32 @@ impl Elsewhere {
 
 impl<S: Imaging> Router<S> {
     /// The attributes of an object that was just looked at, whatever kind it is of.
+    ///
+    /// # Errors
+    /// `Fenced` if its owner is another one, `Busy` if a copy elsewhere may not have yet what they
+    /// show.
     pub(crate) async fn attributes_of(
         &self,
         local: &Local<S>,
         object: ObjectId,
         inode: &Inode,
     ) -> Result<Attributes, Refusal> {
+        let (attributes, seen) = self.attributes_here(local, object, inode).await?;
+        match seen.is_none_or(|seen| self.is_everywhere(local, object, inode, seen)) {
+            true => Ok(attributes),
+            false => Err(Refusal::Busy),
+        }
+    }
+
+    /// The same as things stand here, and the newest change of data that they show.
+    pub(crate) async fn attributes_here(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        inode: &Inode,
+    ) -> Result<(Attributes, Option<Mark>), Refusal> {
         let InodeKind::File { has_data, record, .. } = &inode.kind else {
-            return Ok(inode.attributes(object, DataFacts::default()));
+            return Ok((inode.attributes(object, DataFacts::default()), None));
         };
         if !self.owns(local, record) {
             return Err(Refusal::Fenced);
@@ -50,10 +70,10 @@ impl<S: Imaging> Router<S> {
         let facts = local.objects.facts(object, has_data).await?;
         // Without a stamp all times are the inode's, and so of its moment.
         if facts.stamp.is_none() {
-            return Ok(inode.attributes(object, facts));
+            return Ok((inode.attributes(object, facts), None));
         }
         let (inode, facts) = self.file_now(local, object).await?;
-        Ok(inode.attributes(object, facts))
+        Ok((inode.attributes(object, facts), facts.stamp.map(|stamp| stamp.mark)))
     }
 
     /// A file's inode and the facts of its data, of one moment: a ctime of the one must not hide a
@@ -125,7 +145,10 @@ impl<S: Imaging> Router<S> {
         let Ok(local) = self.local(volume) else { return Reply::Attributes(Vec::new()) };
         let mut found = Vec::new();
         for object in objects.into_iter().take(LISTED_MAX) {
-            if let Ok(attributes) = self.serve_attributes(&local, object).await {
+            let _pass = local.gates.pass(object).await;
+            if let Ok(inode) = local.inode(object)
+                && let Ok(attributes) = self.attributes_of(&local, object, &inode).await
+            {
                 found.push(attributes);
             }
         }

@@ -12,19 +12,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::{Command, Imaging};
-use extents::{Attach, CopyState, Feed};
+use extents::{Attach, Feed};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use model::{
-    ApplianceId, Durability, Incarnation, Mark, ObjectId, ObjectRecord, Refusal, Reign, Stability,
-};
+use model::{ApplianceId, Incarnation, Mark, ObjectId, ObjectRecord, Refusal, Reign};
 use ownership::{copies, effective_owner};
+use parking_lot::Mutex;
 use replicator::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::equalizing::{Known, equalize};
+use crate::equalizing::{Knowing, Known, Unequal, equalize, tell_answers};
 use crate::local::{Local, OwnFile};
 use crate::router::Router;
 use crate::routing::{PARK_MAX, Patience};
@@ -67,6 +66,15 @@ struct Following<S> {
     leaving: Option<BoxFuture<'static, ()>>,
     settled: Mark,
     status: watch::Sender<Status>,
+}
+
+/// What became of making a copy equal.
+enum Equalled {
+    Yes,
+    /// It is to be left behind.
+    No,
+    /// The copy here is bad.
+    NotReadHere,
 }
 
 /// Something happened to it.
@@ -117,10 +125,15 @@ impl<S: Imaging> Router<S> {
                 self.leave_behind(local, &file, object, appliance).await?;
             }
             if stands.follow.is_empty() {
+                local.witnessed.learn(object);
                 return Ok(());
             }
-            self.yield_if_in_doubt(local, object, &file, &stands.follow).await?;
-            let fan = match self.fan_of(local, object, &file).await {
+            let recalled = self.recall(local, object, &file, &stands.follow).await;
+            let fan = match recalled {
+                Ok(()) => self.fan_of(local, object, &file).await,
+                Err(refusal) => Err(refusal),
+            };
+            let fan = match fan {
                 Ok(fan) => fan,
                 Err(Refusal::Busy) => {
                     self.wait_for_motion(patience).await?;
@@ -137,39 +150,6 @@ impl<S: Imaging> Router<S> {
                 Err(_) => return Err(Refusal::Busy),
             }
         }
-    }
-
-    /// After an unclean stop nobody can say what the copy here holds, nor which calls made it.
-    /// Whoever followed has all that was acknowledged, and knows the calls: if one of them is sure
-    /// of its copy, it owns the file from here on, and makes this copy equal to its own.
-    ///
-    /// # Errors
-    /// `Fenced`: another one owns the file.
-    async fn yield_if_in_doubt(
-        &self,
-        local: &Local<S>,
-        object: ObjectId,
-        file: &OwnFile,
-        others: &[ApplianceId],
-    ) -> Result<(), Refusal> {
-        // With `local` what was acknowledged may be here alone.
-        let local_alone = self.fleet_now().policy(local.id).durability == Durability::Local;
-        if local_alone || local.fans.lock().await.contains_key(&object) {
-            return Ok(());
-        }
-        let copy = local.objects.followed(object, file.has_data).await;
-        if !copy.is_ok_and(|copy| copy.state == CopyState::InDoubt) {
-            return Ok(());
-        }
-        for other in others {
-            let ask = (CopyWhat::State { hashes: false }, Bytes::new());
-            let told = self.ask_copy(local, object, *other, ask).await;
-            if matches!(told, Some(CopyTold::State { at: Some(_), .. })) {
-                self.leave_behind(local, file, object, self.parts.appliance).await?;
-                return Err(Refusal::Fenced);
-            }
-        }
-        Ok(())
     }
 
     /// What becomes of a file's other copies.
@@ -199,7 +179,7 @@ impl<S: Imaging> Router<S> {
         if stands.follow.is_empty() {
             return Ok(());
         }
-        let fans = local.fans.lock().await;
+        let fans = local.fans.lock();
         let fan = fans.get(&object).ok_or(Refusal::Fenced)?;
         let status = fan.status.borrow();
         let all = stands.follow.iter().all(|appliance| status.followers.contains(appliance));
@@ -207,7 +187,7 @@ impl<S: Imaging> Router<S> {
     }
 
     /// The log is told that a copy misses what comes.
-    async fn leave_behind(
+    pub(crate) async fn leave_behind(
         &self,
         local: &Local<S>,
         file: &OwnFile,
@@ -226,28 +206,32 @@ impl<S: Imaging> Router<S> {
     /// makes this one anew; whether there is one.
     ///
     /// # Errors
-    /// As [`Self::join_copies`], and those of the log.
+    /// `Busy` while every other good copy is down, `Fenced` if another appliance owns the file
+    /// already, and those of the log.
     pub(crate) async fn give_up_copy(
         &self,
         local: &Arc<Local<S>>,
         object: ObjectId,
     ) -> Result<bool, Refusal> {
-        self.join_copies(local, object).await?;
+        let fleet = self.fleet_now();
+        if !self.waits_for_all(local) {
+            // What was acknowledged may be here alone.
+            self.join_copies(local, object).await?;
+        }
         // Nobody is between a change and its answer: whoever is good has all that was acknowledged.
         let _closed = local.gates.close(object).await;
         let file = self.owned(local, object)?;
-        self.copies_are_joined(local, object, &file).await?;
         let others = file.inode.record().map(|record| self.good_others(record));
-        if others.is_none_or(|others| others.is_empty()) {
+        let others = others.unwrap_or_default();
+        if others.is_empty() {
             return Ok(false);
         }
-        let last = local.objects.facts(object, file.has_data).await?.stamp;
-        let last = last.map(|stamp| stamp.mark).unwrap_or_default();
-        self.everybody_has(local, object, last, Stability::Unstable).await?;
+        if !others.iter().any(|other| fleet.is_up(*other)) {
+            return Err(Refusal::Busy);
+        }
         tracing::error!(volume = %local.id, %object, "a copy can't be read: another one answers");
         metrics::counter!(COPIES_UNREADABLE).increment(1);
-        let stale = Command::MarkStale { object, appliance: self.parts.appliance };
-        self.enter_under(local, file.reign(), stale).await?;
+        self.leave_behind(local, &file, object, self.parts.appliance).await?;
         Ok(true)
     }
 
@@ -258,9 +242,16 @@ impl<S: Imaging> Router<S> {
         object: ObjectId,
         file: &OwnFile,
     ) -> Result<Arc<Fan>, Refusal> {
-        let mut fans = local.fans.lock().await;
-        if let Some(fan) = fans.get(&object).filter(|fan| !fan.status.borrow().closed) {
-            return Ok(fan.clone());
+        let open = || {
+            let fans = local.fans.lock();
+            fans.get(&object).filter(|fan| !fan.status.borrow().closed).cloned()
+        };
+        if let Some(fan) = open() {
+            return Ok(fan);
+        }
+        let _turn = local.fan_turns.turn(object).await;
+        if let Some(fan) = open() {
+            return Ok(fan);
         }
         let reign = Reign { epoch: file.epoch, view: local.reign() };
         let how = Attach { has_data: file.has_data, reign, limit_bytes: u64::MAX };
@@ -281,8 +272,8 @@ impl<S: Imaging> Router<S> {
             settled: Mark::default(),
             status,
         };
+        local.fans.lock().insert(object, fan.clone());
         tokio::spawn(task.run(wanted));
-        fans.insert(object, fan.clone());
         Ok(fan)
     }
 
@@ -320,7 +311,11 @@ impl<S: Imaging> Following<S> {
             self.see_to_lost(&router, &record).await;
             self.publish(&runs);
             drop(router);
-            if runs.is_empty() || self.is_quiet() && idle_since.elapsed() > IDLE_MAX {
+            if runs.is_empty() {
+                break;
+            }
+            if self.is_quiet() && idle_since.elapsed() > IDLE_MAX {
+                self.tell_settled();
                 break;
             }
             let wake = self
@@ -344,7 +339,7 @@ impl<S: Imaging> Following<S> {
                 break;
             }
         }
-        self.close().await;
+        self.close();
     }
 
     /// The file's record, while it is this appliance's.
@@ -413,6 +408,12 @@ impl<S: Imaging> Following<S> {
         let (router, local, object) = (router.clone(), self.local.clone(), self.object);
         let (number, settled) = (batch.number, self.settled);
         let ask = async move {
+            // Who joins gets to know the calls that made what it has.
+            if batch.frames.is_empty()
+                && tell_answers(&router, &local, object, to, Knowing::Also).await.is_err()
+            {
+                return (to, number, None);
+            }
             let what = CopyWhat::of_batch(batch, settled);
             let told = router.ask_copy(&local, object, to, what).await;
             (to, number, told.map(|told| told.told()))
@@ -428,9 +429,12 @@ impl<S: Imaging> Following<S> {
         if self.leaving.is_some() {
             return;
         }
-        if why == LostWhy::Gap && self.make_equal(router, follower).await {
-            self.lost.retain(|(lost, _)| *lost != follower);
-            return;
+        if why == LostWhy::Gap {
+            match self.make_equal(router, follower).await {
+                Equalled::Yes => return self.lost.retain(|(lost, _)| *lost != follower),
+                Equalled::NotReadHere => return self.give_up(router),
+                Equalled::No => {}
+            }
         }
         let (object, epoch) = (self.object, record.epoch);
         tracing::warn!(volume = %self.local.id, %object, %follower, ?why, "a copy is left behind");
@@ -447,24 +451,38 @@ impl<S: Imaging> Following<S> {
         self.leaving = Some(leave.boxed());
     }
 
-    /// Makes a copy equal while nobody changes the file; false if that would take too long.
-    async fn make_equal(&mut self, router: &Arc<Router<S>>, follower: ApplianceId) -> bool {
+    /// It is not the other copy that is bad: this one goes, if any other is good.
+    fn give_up(&mut self, router: &Arc<Router<S>>) {
+        let (router, local, object) = (router.clone(), self.local.clone(), self.object);
+        let leave = async move {
+            match router.give_up_copy(&local, object).await {
+                Ok(true) => {}
+                // There is nobody to give it to: writers wait, and readers of other bytes go on.
+                Ok(false) | Err(_) => tokio::time::sleep(GIVE_UP_AGAIN_AFTER).await,
+            }
+        };
+        self.leaving = Some(leave.boxed());
+    }
+
+    /// Makes a copy equal while nobody changes the file, unless that would take too long.
+    async fn make_equal(&mut self, router: &Arc<Router<S>>, follower: ApplianceId) -> Equalled {
         let local = self.local.clone();
         let Ok(closed) = timeout(GATE_MAX, local.gates.close(self.object)).await else {
-            return false;
+            return Equalled::No;
         };
         let equal = equalize(router, &local, self.object, follower, Known::WasAlike);
         let mark = match timeout(EQUAL_MAX, equal).await {
             Ok(Ok(mark)) => mark,
-            Ok(Err(refusal)) => {
-                tracing::info!(object = %self.object, %follower, %refusal, "not made equal");
-                return false;
+            Ok(Err(Unequal::NotReadHere)) => return Equalled::NotReadHere,
+            Ok(Err(why)) => {
+                tracing::info!(object = %self.object, %follower, %why, "not made equal");
+                return Equalled::No;
             }
-            Err(_) => return false,
+            Err(_) => return Equalled::No,
         };
         // Its name is a change that does nothing, and everybody gets it before the next one.
         while self.core.tip() < mark {
-            let Ok(frame) = self.feed.next().await else { return false };
+            let Ok(frame) = self.feed.next().await else { return Equalled::No };
             let now = self.began.elapsed();
             let effects = self.core.step(now, FanOutEvent::Frame(frame));
             self.carry_out(router, effects);
@@ -473,7 +491,7 @@ impl<S: Imaging> Following<S> {
         let effects = self.core.made_equal(self.began.elapsed(), follower, mark);
         self.carry_out(router, effects);
         drop(closed);
-        true
+        Equalled::Yes
     }
 
     fn publish(&mut self, runs: &[(ApplianceId, Incarnation)]) {
@@ -507,9 +525,27 @@ impl<S: Imaging> Following<S> {
         self.asks.is_empty() && self.lost.is_empty() && self.feed.backlog().frames == 0
     }
 
+    /// All copies are the same and nobody changes them: each of them is to know it, so that it need
+    /// not be compared after a crash.
+    fn tell_settled(&mut self) {
+        let Some(router) = self.router.upgrade() else { return };
+        let (tip, settled) = (self.core.tip(), self.settled);
+        if settled < tip {
+            return;
+        }
+        for to in self.core.followers() {
+            let (router, local, object) = (router.clone(), self.local.clone(), self.object);
+            let changes = Vec::new();
+            let what = CopyWhat::Changes { previous: tip, settled, durable: false, changes };
+            tokio::spawn(async move {
+                router.ask_copy(&local, object, to, (what, Bytes::new())).await;
+            });
+        }
+    }
+
     /// Whoever waits asks anew who owns the file.
-    async fn close(self) {
-        let mut fans = self.local.fans.lock().await;
+    fn close(self) {
+        let mut fans = self.local.fans.lock();
         self.status.send_modify(|status| status.closed = true);
         let ours = |fan: &Arc<Fan>| fan.status.borrow().closed;
         if fans.get(&self.object).is_some_and(ours) {
@@ -533,3 +569,4 @@ const GATE_MAX: Duration = Duration::from_millis(30);
 /// Requests wait no longer for a copy to be made equal.
 const EQUAL_MAX: Duration = Duration::from_millis(1_000);
 const LEAVE_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const GIVE_UP_AGAIN_AFTER: Duration = Duration::from_secs(1);

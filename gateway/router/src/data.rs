@@ -16,8 +16,7 @@ use crate::local::{DataAnswer, Local, OwnFile, faulted};
 use crate::router::Router;
 
 impl<S: Imaging> Router<S> {
-    /// READ.
-    /// With it, the newest change that it may have seen.
+    /// READ, and the newest change that it may have seen.
     pub(crate) async fn read_file(
         &self,
         ask: &Ask,
@@ -83,8 +82,8 @@ impl<S: Imaging> Router<S> {
         let file = dropped.as_ref().unwrap_or(&seen);
         self.same_view(ask)?;
         // With other copies it is made durable at all of them at once, afterwards.
-        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
-        let secure = !alone && stability != Stability::Unstable;
+        let alone = file.is_alone();
+        let secure = !alone && stability != Stability::Unstable && self.waits_for_all(local);
         let stability = if alone { stability } else { Stability::Unstable };
         let stamping = local.stamping(file, ask.key, self.parts.clock.wall());
         let stamping = Stamping { secure, ..stamping };
@@ -136,8 +135,8 @@ impl<S: Imaging> Router<S> {
         }
         // Taken after the fsync: it vouches for what is durable now.
         let verifier = self.verifier(ask.volume);
-        let now = self.attributes_of(local, object, &file.inode).await?;
-        let wcc = Wcc { before: Some(WccBefore::from(&now)), after: Some(now) };
+        let after = self.attributes_of(local, object, &file.inode).await.ok();
+        let wcc = Wcc { before: after.as_ref().map(WccBefore::from), after };
         Ok(Committed { verifier, wcc })
     }
 
@@ -302,7 +301,7 @@ impl<S: Imaging> Router<S> {
         let file = dropped.as_ref().unwrap_or(seen);
         self.same_view(ask)?;
         let stamping = local.stamping(file, key, self.parts.clock.wall());
-        let stamping = Stamping { secure: true, ..stamping };
+        let stamping = Stamping { secure: self.waits_for_all(local), ..stamping };
         let sized = local.objects.set_size(object, file.has_data, size, stamping).await;
         local.news.no_fault_open().await;
         match sized {

@@ -4,7 +4,8 @@
 //! catalog keeps the answers and only the running ones stand here; for data the newest
 //! [`KEPT_PER_CLIENT_MAX`] of each client are kept in memory, because data never enters the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 
 use model::{ClientAddress, ObjectId, RequestKey};
@@ -26,6 +27,8 @@ pub struct Duplicates<T> {
 
 struct State<T> {
     calls: HashMap<RequestKey, Call<T>>,
+    /// The answers about each object.
+    about: HashMap<ObjectId, HashSet<RequestKey>>,
     clients: HashMap<ClientAddress, VecDeque<u128>>,
     /// Clients in the order in which they were first heard of.
     arrivals: VecDeque<ClientAddress>,
@@ -62,8 +65,12 @@ impl<T: Clone> Duplicates<T> {
     }
 
     fn keeping(kept_per_client: usize, keeps: fn(&T) -> bool) -> Self {
-        let state =
-            State { calls: HashMap::new(), clients: HashMap::new(), arrivals: VecDeque::new() };
+        let state = State {
+            calls: HashMap::new(),
+            about: HashMap::new(),
+            clients: HashMap::new(),
+            arrivals: VecDeque::new(),
+        };
         Self { kept_per_client, keeps, state: Mutex::new(state) }
     }
 
@@ -103,14 +110,28 @@ impl<T: Clone> Duplicates<T> {
         }
     }
 
-    /// What calls about `object` were answered, as far as that is kept.
+    /// What calls about `object` were answered, as far as that is kept; in the order of their keys.
     pub fn answers_about(&self, object: ObjectId) -> Vec<(RequestKey, T)> {
         let state = self.state.lock();
-        let about = state.calls.iter().filter_map(|(key, call)| match call {
-            Call::Answered(answer, Some(about)) if *about == object => Some((*key, answer.clone())),
-            Call::Answered(..) | Call::Running(_) => None,
-        });
-        about.collect()
+        let keys = state.about.get(&object).into_iter().flatten();
+        let answer = |key: &RequestKey| match state.calls.get(key)? {
+            Call::Answered(answer, _) => Some((*key, answer.clone())),
+            Call::Running(_) => None,
+        };
+        let mut about: Vec<_> = keys.filter_map(answer).collect();
+        about.sort_unstable_by_key(|(key, _)| (key.client, key.digest));
+        about
+    }
+
+    /// What calls about `object` did is undone: whoever sends them again has them done.
+    pub fn forget_about(&self, object: ObjectId) {
+        let mut state = self.state.lock();
+        for key in state.about.remove(&object).unwrap_or_default() {
+            state.calls.remove(&key);
+            if let Some(kept) = state.clients.get_mut(&key.client) {
+                kept.retain(|digest| *digest != key.digest);
+            }
+        }
     }
 
     /// Takes over what another owner answered.
@@ -119,7 +140,7 @@ impl<T: Clone> Duplicates<T> {
         for (key, answer) in answers {
             if !state.calls.contains_key(&key) {
                 state.keep(key, self.kept_per_client);
-                state.calls.insert(key, Call::Answered(answer, Some(object)));
+                state.answered(key, answer, Some(object));
             }
         }
     }
@@ -150,7 +171,7 @@ impl<T: Clone> Running<'_, T> {
             state.calls.remove(&self.key)
         } else {
             state.keep(self.key, kept_max);
-            state.calls.insert(self.key, Call::Answered(answer.clone(), self.object))
+            state.answered(self.key, answer.clone(), self.object)
         };
         drop(state);
         if let Some(Call::Running(waiting)) = before {
@@ -184,7 +205,30 @@ impl<T> State<T> {
         if kept.len() > kept_max
             && let Some(digest) = kept.pop_front()
         {
-            self.calls.remove(&RequestKey { client: key.client, digest });
+            self.forget(RequestKey { client: key.client, digest });
+        }
+    }
+
+    fn answered(
+        &mut self,
+        key: RequestKey,
+        answer: T,
+        object: Option<ObjectId>,
+    ) -> Option<Call<T>> {
+        if let Some(object) = object {
+            self.about.entry(object).or_default().insert(key);
+        }
+        self.calls.insert(key, Call::Answered(answer, object))
+    }
+
+    fn forget(&mut self, key: RequestKey) {
+        if let Some(Call::Answered(_, Some(object))) = self.calls.remove(&key)
+            && let Entry::Occupied(mut about) = self.about.entry(object)
+        {
+            about.get_mut().remove(&key);
+            if about.get().is_empty() {
+                about.remove();
+            }
         }
     }
 
@@ -192,7 +236,7 @@ impl<T> State<T> {
         let Some(client) = self.arrivals.pop_front() else { return };
         // Running calls are no answers and are not listed here: they stay.
         for digest in self.clients.remove(&client).unwrap_or_default() {
-            self.calls.remove(&RequestKey { client, digest });
+            self.forget(RequestKey { client, digest });
         }
     }
 }

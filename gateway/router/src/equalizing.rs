@@ -13,6 +13,7 @@ use crate::copies::ASK_WAIT;
 use crate::followed::hash_of;
 use crate::local::Local;
 use crate::router::Router;
+use crate::transfers::ANSWERS_AT_ONCE;
 use crate::wire::copies::{CopyTold, CopyWhat, HASHED_MAX};
 use crate::wire::{Reply, Request};
 
@@ -25,6 +26,32 @@ pub(crate) enum Known {
     Nothing,
 }
 
+/// Why a copy was not made equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unequal {
+    /// The other copy is left alone: it may be the only one that can be read.
+    #[error("the copy here can't be read")]
+    NotReadHere,
+    /// Only a stream of all of it does.
+    #[error("too much may differ")]
+    TooMuch,
+    /// What stands there can't be mended.
+    #[error("the other copy is broken")]
+    BrokenThere,
+    /// As things stand now.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// What is known elsewhere of a file's calls, besides those that are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knowing {
+    /// It is true as well.
+    Also,
+    /// What they did is undone.
+    Only,
+}
+
 /// Makes another appliance's copy equal to the one here, extent by extent; the name that both have
 /// then. The file's gate is closed.
 pub(crate) async fn equalize<S: Imaging>(
@@ -33,13 +60,14 @@ pub(crate) async fn equalize<S: Imaging>(
     object: ObjectId,
     to: ApplianceId,
     known: Known,
-) -> Result<Mark, Refusal> {
+) -> Result<Mark, Unequal> {
     let file = router.owned(local, object)?;
     let has_data = file.has_data;
     let extents = differing(router, local, (object, has_data), to, known).await?;
-    tell_answers(router, local, object, to).await?;
+    tell_answers(router, local, object, to, Knowing::Only).await?;
     let reign = Reign { epoch: file.epoch, view: local.reign() };
-    let (stamp, size) = local.objects.name_anew(object, has_data, reign).await?;
+    let named = local.objects.name_anew(object, has_data, reign).await;
+    let (stamp, size) = named.map_err(not_read)?;
     let count = extents.len();
     tracing::info!(%object, %to, extents = count, "a copy is made equal");
     let mut extents = extents.into_iter().peekable();
@@ -47,15 +75,15 @@ pub(crate) async fn equalize<S: Imaging>(
         let next = extents.next();
         let last = extents.peek().is_none();
         let pieces = match next {
-            Some(extent) => local.objects.pieces(object, has_data, vec![extent]).await?,
+            Some(extent) => read(local, object, has_data, extent).await?,
             None => Vec::new(),
         };
         let equal = extents::Equal { stamp, size, last };
         let what = CopyWhat::of_pieces(equal, pieces);
         match router.ask_copy(local, object, to, what).await {
             Some(CopyTold::Has { mark, .. }) if mark == stamp.mark => {}
-            Some(CopyTold::Refused(refusal)) => return Err(refusal),
-            _ => return Err(Refusal::Busy),
+            Some(CopyTold::Refused(refusal)) => return Err(refused_there(refusal)),
+            _ => return Err(Refusal::Busy.into()),
         }
         if last {
             return Ok(stamp.mark);
@@ -70,8 +98,8 @@ async fn differing<S: Imaging>(
     (object, has_data): (ObjectId, bool),
     to: ApplianceId,
     known: Known,
-) -> Result<Vec<u64>, Refusal> {
-    let here = local.objects.followed(object, has_data).await?;
+) -> Result<Vec<u64>, Unequal> {
+    let here = local.objects.followed(object, has_data).await.map_err(not_read)?;
     let count = here.facts.size.div_ceil(EXTENT_BYTES);
     let ours = here.touched.extents().filter(|_| known == Known::WasAlike);
     let ask = CopyWhat::State { hashes: count <= HASHED_MAX };
@@ -80,26 +108,26 @@ async fn differing<S: Imaging>(
         Some(CopyTold::State { touched, hashes, .. }) => (touched, hashes),
         // There is no file yet.
         Some(CopyTold::Gap) => (None, Vec::new()),
-        Some(CopyTold::Refused(refusal)) => return Err(refusal),
-        _ => return Err(Refusal::Busy),
+        Some(CopyTold::Refused(refusal)) => return Err(refused_there(refusal)),
+        _ => return Err(Refusal::Busy.into()),
     };
     let mut differing = match (ours, touched) {
         (Some(ours), Some(theirs)) => [ours, theirs].concat(),
         _ if count <= HASHED_MAX => (0..count).collect(),
-        _ => return Err(Refusal::TooSmall),
+        _ => return Err(Unequal::TooMuch),
     };
     differing.retain(|extent| *extent < count);
     differing.sort_unstable();
     differing.dedup();
     if differing.len() > EQUAL_EXTENTS_MAX {
-        return Err(Refusal::TooSmall);
+        return Err(Unequal::TooMuch);
     }
     if hashes.is_empty() {
         return Ok(differing);
     }
     let mut unlike = Vec::new();
     for extent in differing {
-        let pieces = local.objects.pieces(object, has_data, vec![extent]).await?;
+        let pieces = read(local, object, has_data, extent).await?;
         let theirs = usize::try_from(extent).ok().and_then(|at| hashes.get(at));
         let same = |piece: &Piece| theirs == Some(&hash_of(piece));
         if !pieces.iter().all(same) {
@@ -109,21 +137,48 @@ async fn differing<S: Imaging>(
     Ok(unlike)
 }
 
+async fn read<S>(
+    local: &Local<S>,
+    object: ObjectId,
+    has_data: bool,
+    extent: u64,
+) -> Result<Vec<Piece>, Unequal> {
+    local.objects.pieces(object, has_data, vec![extent]).await.map_err(not_read)
+}
+
+fn not_read(refusal: Refusal) -> Unequal {
+    if refusal == Refusal::Fault { Unequal::NotReadHere } else { refusal.into() }
+}
+
+/// What it means that the other copy refused.
+pub(crate) fn refused_there(refusal: Refusal) -> Unequal {
+    if refusal == Refusal::Fault { Unequal::BrokenThere } else { refusal.into() }
+}
+
 /// Whoever has the bytes knows the calls that made them.
-async fn tell_answers<S: Imaging>(
+///
+/// # Errors
+/// `Busy`: it did not take them.
+pub(crate) async fn tell_answers<S: Imaging>(
     router: &Router<S>,
     local: &Local<S>,
     object: ObjectId,
     to: ApplianceId,
+    knowing: Knowing,
 ) -> Result<(), Refusal> {
     let all = local.data_calls.answers_about(object);
-    for some in all.chunks(crate::transfers::ANSWERS_AT_ONCE) {
+    let mut anew = knowing == Knowing::Only;
+    let mut rest = all.as_slice();
+    while anew || !rest.is_empty() {
+        let some;
+        (some, rest) = rest.split_at(rest.len().min(ANSWERS_AT_ONCE));
         let (volume, answers) = (local.id, some.to_vec());
-        let request = Request::Answers { volume, object, answers };
+        let request = Request::Answers { volume, object, answers, anew };
         match router.ask_peer(to, &request, Bytes::new(), ASK_WAIT).await {
             Ok((Reply::At(_), _)) => {}
             _ => return Err(Refusal::Busy),
         }
+        anew = false;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use ownership::{Following, Sender, effective_owner, following};
 use volume::Wrote;
 
 use crate::local::{DataAnswer, Local};
+use crate::recalling::calls_known;
 use crate::router::Router;
 use crate::routing::Patience;
 use crate::wire::copies::{self, CopyAsk, CopyTold, CopyWhat, HASHED_MAX};
@@ -46,6 +47,10 @@ impl<S: Imaging> Router<S> {
                 local.objects.settled(ask.object, settled);
                 told
             }
+            CopyWhat::Calls { skip } => match self.becomes_equal(from, &ask, &local) {
+                true => calls_known(&local, ask.object, skip),
+                false => CopyTold::NotNow,
+            },
             CopyWhat::State { hashes } => match self.becomes_equal(from, &ask, &local) {
                 true => state_of(&ask, &local, hashes).await.unwrap_or_else(CopyTold::Refused),
                 false => CopyTold::NotNow,
@@ -59,7 +64,10 @@ impl<S: Imaging> Router<S> {
                 }
                 let equal = extents::Equal { stamp: stamp.into(), size, last };
                 match local.objects.make_equal(ask.object, equal, pieces).await {
-                    Ok(mark) => CopyTold::Has { mark, durable: false },
+                    Ok(mark) => {
+                        local.witnessed.learn(ask.object);
+                        CopyTold::Has { mark, durable: false }
+                    }
                     Err(refusal) => CopyTold::Refused(refusal),
                 }
             }
@@ -97,6 +105,10 @@ impl<S: Imaging> Router<S> {
             }
         };
         self.remember_calls(local, ask, &frames);
+        if frames.is_empty() {
+            // Its owner has told the calls before it asked.
+            local.witnessed.learn(ask.object);
+        }
         if durable && let Err(refusal) = local.objects.commit(ask.object, has_data).await {
             return CopyTold::Refused(refusal);
         }

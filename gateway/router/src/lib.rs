@@ -32,6 +32,7 @@ mod overview;
 mod parked;
 mod ports;
 mod pulse;
+mod recalling;
 mod receiving;
 mod router;
 mod routing;

@@ -1,5 +1,6 @@
 //! A volume that is open on this appliance.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -38,6 +39,10 @@ pub struct Local<S> {
     pub(crate) gates: Gates,
     /// Copies elsewhere that follow files of this appliance.
     pub(crate) fans: Fans,
+    /// Who looks after a file's copies is found out one file at a time.
+    pub(crate) fan_turns: Turns,
+    /// Files of which all calls are known here that made them what they are.
+    pub(crate) witnessed: Witnessed,
     pub(crate) news: Arc<News>,
     /// Changes of names that are under way.
     pub(crate) name_calls: Duplicates<Answer>,
@@ -46,23 +51,48 @@ pub struct Local<S> {
     /// Wakes the remover.
     pub(crate) removed: Notify,
     /// SETATTRs of one file take turns: each is conditional on the inode it looked at.
-    pub(crate) setters: Setters,
+    pub(crate) setters: Turns,
 }
 
-/// Whose turn it is to set a file's attributes: a queue for each of a few groups of files.
+/// Whose turn it is to do something to a file: a queue for each of a few groups of files.
 #[derive(Debug, Default)]
-pub struct Setters([tokio::sync::Mutex<()>; SETTERS]);
+pub struct Turns([tokio::sync::Mutex<()>; TURNS]);
 
-impl Setters {
+impl Turns {
     /// Waits for the turn, in the order of asking; it ends when the guard is dropped.
     pub async fn turn(&self, object: ObjectId) -> tokio::sync::MutexGuard<'_, ()> {
-        let group = object.get() % SETTERS as u64;
+        let group = object.get() % TURNS as u64;
         self.0[group as usize].lock().await
     }
 }
 
-/// So many files can be set at a time.
-const SETTERS: usize = 32;
+/// So many files can have their turn at a time.
+const TURNS: usize = 32;
+
+/// Files of which every call is known in this run that made them what they are, as far as answers
+/// are kept at all. A start forgets.
+#[derive(Debug, Default)]
+pub struct Witnessed(Mutex<HashSet<ObjectId>>);
+
+impl Witnessed {
+    /// Whether nobody needs to be asked.
+    pub fn knows(&self, object: ObjectId) -> bool {
+        self.0.lock().contains(&object)
+    }
+
+    /// From here on nobody needs to be.
+    pub fn learn(&self, object: ObjectId) {
+        let mut known = self.0.lock();
+        if known.len() >= WITNESSED_MAX {
+            // They are asked about once more when they are changed next.
+            known.clear();
+        }
+        known.insert(object);
+    }
+}
+
+/// Some 16 MiB.
+const WITNESSED_MAX: usize = 1 << 20;
 
 /// The answer to a data request, as far as a second sending needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +135,11 @@ pub struct OwnFile {
 }
 
 impl OwnFile {
+    /// Whether there is no copy but the one here, good or not.
+    pub fn is_alone(&self) -> bool {
+        self.inode.record().is_none_or(|record| record.replicas.len() == 1)
+    }
+
     /// Under which what is decided about it is entered.
     pub fn reign(&self) -> Reign {
         Reign { epoch: self.epoch, view: self.view }

@@ -27,7 +27,7 @@ use crate::gates::Gates;
 use crate::heat::{Forgetful, LedgerKeeper, Uses, follow_heat};
 use crate::installing::UnderWay;
 use crate::joining::{Certifier, NoCertificates};
-use crate::local::{DataAnswer, Local, News, Setters};
+use crate::local::{DataAnswer, Local, News, Turns, Witnessed};
 use crate::machines::{Machine, Machines};
 use crate::outbox::MeshSlot;
 use crate::parked::Parked;
@@ -410,7 +410,9 @@ impl<S: Imaging> Router<S> {
             gates: Gates::default(),
             fans: Default::default(),
             news,
-            setters: Setters::default(),
+            fan_turns: Turns::default(),
+            witnessed: Witnessed::default(),
+            setters: Turns::default(),
             name_calls: Duplicates::running_only(),
             data_calls: Duplicates::with_answers(DataAnswer::is_final),
             removed: Notify::new(),

@@ -87,25 +87,21 @@ impl<S: Imaging> Router<S> {
                     Err(refusal) => return Err(given_up(refusal, may_be_done)),
                 },
             };
-            let to = match settled {
-                Settled::There(to) => to,
-                Settled::Here(local) | Settled::Confirmed(local) => {
-                    let result = here(local).await;
-                    match is_over(&result) {
-                        false if self.has_lease() => return result,
-                        over => may_be_done |= !over,
-                    }
-                    if let Err(refusal) = self.pause_before(&mut tries, patience).await {
-                        return Err(given_up(refusal, may_be_done));
-                    }
-                    continue;
-                }
-                Settled::Led(local) => {
+            let executed = match settled {
+                Settled::There(to) => Err(to),
+                Settled::Here(local) | Settled::Confirmed(local) => Ok((local, false)),
+                Settled::Led(local) => Ok((local, true)),
+            };
+            let to = match executed {
+                Err(to) => to,
+                Ok((local, led)) => {
                     let result = here(local.clone()).await;
-                    match is_over(&result) {
-                        false if self.has_lease() && self.leads_by_lease(&local) => return result,
-                        over => may_be_done |= !over,
+                    let stands = self.has_lease() && (!led || self.leads_by_lease(&local));
+                    if stands && !is_over(&result) {
+                        return result;
                     }
+                    // Also if it was over: a change may have been made before that was seen.
+                    may_be_done = true;
                     if let Err(refusal) = self.pause_before(&mut tries, patience).await {
                         return Err(given_up(refusal, may_be_done));
                     }

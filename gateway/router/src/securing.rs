@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use catalog::Imaging;
-use extents::CopyState;
-use model::{DataFacts, Durability, Mark, ObjectId, Refusal, Stability};
+use model::{DataFacts, Durability, Inode, Mark, ObjectId, Refusal, Stability};
+use tokio::time::timeout;
 use volume::Refused;
 
 use crate::local::{Local, OwnFile};
 use crate::router::Router;
+use crate::routing::PARK_MAX;
 
 impl<S: Imaging> Router<S> {
     /// Sees to it that a change is where it must be, and as durable there as was asked, of which
@@ -30,7 +31,7 @@ impl<S: Imaging> Router<S> {
     ) -> Result<Stability, Refused> {
         let wanted = if wanted == Stability::Unstable { wanted } else { Stability::FileSync };
         let file = self.owned(local, object)?;
-        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
+        let alone = file.is_alone();
         if alone && done >= wanted {
             return Ok(done);
         }
@@ -72,8 +73,7 @@ impl<S: Imaging> Router<S> {
         object: ObjectId,
         file: &OwnFile,
     ) -> Result<Result<DataFacts, Refusal>, Refused> {
-        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
-        if alone {
+        if file.is_alone() {
             return Ok(local.objects.commit(object, file.has_data).await);
         }
         let mark = self.last_change(local, object).await?;
@@ -99,38 +99,15 @@ impl<S: Imaging> Router<S> {
         mark: Mark,
         how: Stability,
     ) -> Result<(), Refusal> {
-        match self.fleet_now().policy(local.id).durability {
-            Durability::Local => Ok(()),
-            Durability::AllInSync => self.everybody_has(local, object, mark, how).await,
+        match self.waits_for_all(local) {
+            false => Ok(()),
+            true => self.everybody_has(local, object, mark, how).await,
         }
     }
 
-    /// What somebody has read of a file is shown to nobody before every good copy has it: whoever
-    /// owns the file next must not unsee it.
-    ///
-    /// # Errors
-    /// `Fenced`: it is to be read again.
-    pub(crate) async fn outlives_its_owner(
-        &self,
-        local: &Arc<Local<S>>,
-        object: ObjectId,
-        seen: Mark,
-    ) -> Result<(), Refusal> {
-        let file = self.owned(local, object)?;
-        let alone = file.inode.record().is_none_or(|record| record.replicas.len() == 1);
-        if alone || seen == Mark::default() {
-            return Ok(());
-        }
-        if local.fans.lock().await.contains_key(&object) {
-            return self.copies_have(local, object, seen, Stability::Unstable).await;
-        }
-        match local.objects.followed(object, file.has_data).await?.state {
-            CopyState::At(_) => Ok(()),
-            CopyState::InDoubt => {
-                self.join_copies(local, object).await?;
-                Err(Refusal::Fenced)
-            }
-        }
+    /// Whether a change is answered only when every good copy has it.
+    pub(crate) fn waits_for_all(&self, local: &Local<S>) -> bool {
+        self.fleet_now().policy(local.id).durability == Durability::AllInSync
     }
 
     /// The same, whatever the volume's policy says.
@@ -149,7 +126,7 @@ impl<S: Imaging> Router<S> {
         if others().is_empty() {
             return Ok(());
         }
-        let fan = local.fans.lock().await.get(&object).cloned().ok_or(Refusal::Fenced)?;
+        let fan = local.fans.lock().get(&object).cloned().ok_or(Refusal::Fenced)?;
         let durable = how != Stability::Unstable;
         if durable {
             // If nobody takes it the status says that it is closed.
@@ -177,5 +154,44 @@ impl<S: Imaging> Router<S> {
                 return Ok(());
             }
         }
+    }
+
+    /// What somebody has seen of a file is shown to nobody before every good copy has it: whoever
+    /// owns the file next must not unsee it.
+    ///
+    /// # Errors
+    /// `Fenced`: it is to be looked at again. `Busy`: it takes too long.
+    pub(crate) async fn outlives_its_owner(
+        &self,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        seen: Mark,
+    ) -> Result<(), Refusal> {
+        let file = self.owned(local, object)?;
+        if self.is_everywhere(local, object, &file.inode, seen) {
+            return Ok(());
+        }
+        if local.fans.lock().contains_key(&object) {
+            let has = self.everybody_has(local, object, seen, Stability::Unstable);
+            return timeout(PARK_MAX, has).await.unwrap_or(Err(Refusal::Busy));
+        }
+        self.join_copies(local, object).await?;
+        Err(Refusal::Fenced)
+    }
+
+    /// Whether the change `seen` of a file of this appliance is known to be at every good copy.
+    pub(crate) fn is_everywhere(
+        &self,
+        local: &Local<S>,
+        object: ObjectId,
+        inode: &Inode,
+        seen: Mark,
+    ) -> bool {
+        let Some(record) = inode.record().filter(|record| record.replicas.len() > 1) else {
+            return true;
+        };
+        local.objects.settled_to(object) >= seen
+            || self.good_others(record).is_empty()
+            || !self.waits_for_all(local)
     }
 }

@@ -21,12 +21,17 @@ impl<S: Imaging> Router<S> {
     /// GETATTR.
     pub(crate) async fn serve_attributes(
         &self,
-        local: &Local<S>,
+        local: &Arc<Local<S>>,
         object: ObjectId,
     ) -> Result<Attributes, Refused> {
-        let _pass = local.gates.pass(object).await;
+        let pass = local.gates.pass(object).await;
         let inode = local.inode(object)?;
-        Ok(self.attributes_of(local, object, &inode).await?)
+        let (attributes, seen) = self.attributes_here(local, object, &inode).await?;
+        drop(pass);
+        if let Some(seen) = seen {
+            self.outlives_its_owner(local, object, seen).await?;
+        }
+        Ok(attributes)
     }
 
     /// SETATTR.
@@ -105,7 +110,7 @@ impl<S: Imaging> Router<S> {
     /// FSSTAT: the room on this appliance's disk.
     pub(crate) async fn serve_space(
         &self,
-        local: &Local<S>,
+        local: &Arc<Local<S>>,
         object: ObjectId,
     ) -> Result<SpaceReport, Refused> {
         let attributes = self.serve_attributes(local, object).await?;

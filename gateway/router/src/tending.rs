@@ -13,7 +13,7 @@ use extents::CopyState;
 use futures_util::stream::{self, StreamExt};
 use model::{ApplianceId, LossCount, Mark, ObjectId, ObjectRecord, Refusal, Reign, VolumeId};
 
-use crate::equalizing::{Known, equalize};
+use crate::equalizing::{Known, Unequal, equalize, refused_there};
 use crate::local::Local;
 use crate::operator::FAULTS_MAX;
 use crate::router::Router;
@@ -55,7 +55,7 @@ enum Care {
 
 /// Looks after the copies of one volume's files until it is closed.
 pub(crate) async fn tend_copies<S: Imaging>(router: Weak<Router<S>>, local: Weak<Local<S>>) {
-    let (mut looked, mut seen) = (None, None);
+    let (mut looked, mut seen, mut again_at) = (None, None, Duration::ZERO);
     loop {
         tokio::time::sleep(TEND_EVERY).await;
         let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
@@ -64,13 +64,17 @@ pub(crate) async fn tend_copies<S: Imaging>(router: Weak<Router<S>>, local: Weak
         }
         let now = router.looked_under(&local);
         let applied = local.catalog.applied_index();
-        if looked.as_ref() == Some(&now) && seen == Some(applied) {
+        let settled = looked.as_ref() == Some(&now) && seen == Some(applied);
+        if settled && router.parts.clock.since_boot() < again_at {
             continue;
         }
-        if looked.as_ref() == Some(&now) {
-            router.tend_degraded(&local).await;
-        } else if router.tend_all(&local, now.wanted).await {
+        let time = router.parts.clock.since_boot();
+        if looked.as_ref().is_none_or(|looked| *looked != now) || time >= again_at {
+            let all = router.tend_all(&local, now.wanted).await;
+            again_at = if all { Duration::MAX } else { time + TEND_ALL_AGAIN_AFTER };
             looked = Some(now);
+        } else {
+            router.tend_degraded(&local).await;
         }
         let degraded =
             local.catalog.degraded(ObjectId::ROOT, FAULTS_MAX).map_or(0, |all| all.len());
@@ -112,9 +116,9 @@ impl<S: Imaging> Router<S> {
         }
     }
 
-    /// Looks at every file; whether it came to the end.
+    /// Looks at every file; whether all of them are as they should be.
     async fn tend_all(self: &Arc<Self>, local: &Arc<Local<S>>, wanted: usize) -> bool {
-        let mut after = ObjectId::ROOT;
+        let (mut after, mut all) = (ObjectId::ROOT, true);
         loop {
             let look = local.catalog.copies_of(self.parts.appliance, after, FILES_AT_ONCE);
             let Ok(copies) = look.inspect_err(|fault| {
@@ -125,11 +129,11 @@ impl<S: Imaging> Router<S> {
             let several = copies.found.into_iter().filter(|(_, record)| {
                 self.is_owner(record) && (record.replicas.len() > 1 || wanted > 1)
             });
-            self.tend_files(local, several.collect(), true).await;
+            all &= self.tend_files(local, several.collect(), true).await;
             match copies.next {
                 Some(next) if self.has_lease() => after = next,
                 Some(_) => return false,
-                None => return true,
+                None => return all,
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -150,34 +154,45 @@ impl<S: Imaging> Router<S> {
         }
     }
 
+    /// Whether all of them are as they should be now.
     async fn tend_files(
         self: &Arc<Self>,
         local: &Arc<Local<S>>,
         files: Vec<(ObjectId, ObjectRecord)>,
         compare: bool,
-    ) {
+    ) -> bool {
         let tend = |(object, record): (ObjectId, ObjectRecord)| async move {
-            let patience = Patience::new(self.parts.clock.since_boot(), SETTLE_MAX);
-            // A file that it gained by a view is its own only after its Reign.
-            let settled = self.settle(local.id, About::Object(object), patience).await;
-            if !matches!(settled, Ok(Settled::Here(_))) {
-                return;
-            }
-            if compare && let Err(refusal) = self.compare_copies(local, object, &record).await {
-                tracing::debug!(%object, %refusal, "copies can't be compared yet");
-            }
-            for _ in 0..STEPS_MAX {
-                match self.care_for(local, object).await {
-                    Ok(Care::Nothing) => return,
-                    Ok(_) => {}
-                    Err(refusal) => {
-                        tracing::debug!(%object, %refusal, "its copies stay as they are for now");
-                        return;
-                    }
-                }
-            }
+            let tended = self.tend_file(local, object, compare.then_some(&record)).await;
+            tended.inspect_err(|refusal| {
+                tracing::debug!(%object, %refusal, "its copies stay as they are for now");
+            })
         };
-        stream::iter(files).for_each_concurrent(AT_ONCE, tend).await;
+        let tended = stream::iter(files).map(tend).buffer_unordered(AT_ONCE);
+        tended.fold(true, async |all, tended| all & tended.is_ok()).await
+    }
+
+    async fn tend_file(
+        self: &Arc<Self>,
+        local: &Arc<Local<S>>,
+        object: ObjectId,
+        compare: Option<&ObjectRecord>,
+    ) -> Result<(), Refusal> {
+        let patience = Patience::new(self.parts.clock.since_boot(), SETTLE_MAX);
+        // A file that it gained by a view is its own only after its Reign.
+        match self.settle(local.id, About::Object(object), patience).await? {
+            Settled::Here(_) => {}
+            // It is another's, or no file any more.
+            Settled::Led(_) | Settled::Confirmed(_) | Settled::There(_) => return Ok(()),
+        }
+        if let Some(record) = compare {
+            self.compare_copies(local, object, record).await?;
+        }
+        for _ in 0..STEPS_MAX {
+            if self.care_for(local, object).await? == Care::Nothing {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Makes good copies equal that say they are not.
@@ -219,19 +234,28 @@ impl<S: Imaging> Router<S> {
         let command = match care {
             Care::Nothing => return Ok(care),
             Care::Copy(to) => {
-                let size = local.objects.facts(object, file.has_data).await?.size;
-                let made = match size <= AT_A_STROKE_MAX {
-                    true => self.make_whole(local, object, to).await,
-                    false => Err(Refusal::TooSmall),
-                };
-                return match made {
-                    // Too large, or its file there is broken: it gets a new one.
-                    Err(Refusal::TooSmall | Refusal::Fault) => {
-                        self.copy_to(local.id, object, to).await.map(|()| care)
+                let made = match local.objects.facts(object, file.has_data).await {
+                    Ok(facts) if facts.size <= AT_A_STROKE_MAX => {
+                        self.make_whole(local, object, to).await
                     }
-                    made => made.map(|()| care),
+                    Ok(_) => Err(Unequal::TooMuch),
+                    Err(Refusal::Fault) => Err(Unequal::NotReadHere),
+                    Err(refusal) => Err(refusal.into()),
+                };
+                match made {
+                    Ok(()) => {}
+                    Err(Unequal::TooMuch | Unequal::BrokenThere) => {
+                        self.copy_to(local.id, object, to).await?;
+                    }
+                    // Whatever is there may be the only bytes that can be read.
+                    Err(Unequal::NotReadHere) => {
+                        self.give_up_copy(local, object).await?;
+                        return Err(Refusal::Fault);
+                    }
+                    Err(Unequal::Refused(refusal)) => return Err(refusal),
                 }
-                .inspect(|_| metrics::counter!(COPIES_MADE_WHOLE).increment(1));
+                metrics::counter!(COPIES_MADE_WHOLE).increment(1);
+                return Ok(care);
             }
             Care::Drop(appliance) => Command::DropReplica { object, appliance },
             Care::TakeOver => Command::Promote { object, to: self.parts.appliance },
@@ -281,18 +305,22 @@ impl<S: Imaging> Router<S> {
         local: &Arc<Local<S>>,
         object: ObjectId,
         to: ApplianceId,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Unequal> {
         let file = self.owned(local, object)?;
         let add = Command::AddReplica { object, appliance: to };
         self.enter_under(local, file.reign(), add).await?;
-        let _closed = local.gates.close(object).await;
+        let closed = local.gates.close(object).await;
         let file = self.owned(local, object)?;
         let mark = equalize(self, local, object, to, Known::Nothing).await?;
         self.make_durable(local, object, to, mark).await?;
         let reign = Reign { epoch: file.epoch, ..file.reign() };
         let synced = Command::Synced { object, appliance: to };
         match self.enter_once_under(local, reign, synced).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                drop(closed);
+                // That all are alike is to be known to all.
+                Ok(self.join_copies(local, object).await?)
+            }
             // It may still be applied: nobody changes the file before that is known.
             Err(Refusal::Unknown | Refusal::Busy) => {
                 let keep = Command::Keep { object };
@@ -301,11 +329,11 @@ impl<S: Imaging> Router<S> {
                         Err(Refusal::Unknown | Refusal::Busy) => {
                             tokio::time::sleep(DECIDE_AGAIN_AFTER).await;
                         }
-                        _ => return Err(Refusal::Busy),
+                        _ => return Err(Refusal::Busy.into()),
                     }
                 }
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
@@ -315,13 +343,13 @@ impl<S: Imaging> Router<S> {
         object: ObjectId,
         to: ApplianceId,
         mark: Mark,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Unequal> {
         let (changes, durable) = (Vec::new(), true);
         let what = CopyWhat::Changes { previous: mark, settled: Mark::default(), durable, changes };
         match self.ask_copy(local, object, to, (what, Bytes::new())).await {
             Some(CopyTold::Has { mark: has, durable: true }) if has == mark => Ok(()),
-            Some(CopyTold::Refused(refusal)) => Err(refusal),
-            _ => Err(Refusal::Busy),
+            Some(CopyTold::Refused(refusal)) => Err(refused_there(refusal)),
+            _ => Err(Refusal::Busy.into()),
         }
     }
 }
@@ -338,9 +366,11 @@ fn care(
     let is_gone = |a: &&ApplianceId| presence(a) == Presence::Gone;
     let may_go = |a: &&ApplianceId| **a != me && **a != record.owner;
     let replicas = || record.replicas.iter();
-    let good = replicas().filter(|a| !is_stale(a) && !is_gone(a)).count();
+    let is_up = |a: &&ApplianceId| presence(a) == Presence::Up;
+    // What is away may never come back: it is not what others are given up for.
+    let good = replicas().filter(|a| !is_stale(a) && is_up(a)).count();
     if record.replicas.len() > wanted && good >= wanted {
-        let not_good = replicas().filter(may_go).find(|a| is_stale(a) || is_gone(a));
+        let not_good = replicas().filter(may_go).find(|a| is_stale(a) || !is_up(a));
         let last = replicas().rev().find(may_go).filter(|_| good > wanted);
         if let Some(surplus) = not_good.or(last) {
             return Care::Drop(*surplus);
@@ -354,7 +384,6 @@ fn care(
         let left = replicas().find(may_go);
         return left.map_or(Care::Nothing, |left| Care::Drop(*left));
     }
-    let is_up = |a: &&ApplianceId| presence(a) == Presence::Up;
     let stale = record.stale.iter().find(is_up);
     let new = members.iter().find(|a| is_up(a) && !record.replicas.contains(a));
     // What is away and missed nothing is taken to come back.
@@ -376,6 +405,8 @@ const FILES_AT_ONCE: usize = 256;
 /// Copies that are made at a time, for each volume.
 const AT_ONCE: usize = 8;
 const STEPS_MAX: usize = 8;
+/// All files are looked at once more if something could not be done.
+const TEND_ALL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 /// So little is sent while its writers wait: some ten milliseconds.
 const AT_A_STROKE_MAX: u64 = 4 << 20;
@@ -428,6 +459,7 @@ mod tests {
         assert_eq!(cares(&of(&[ADA, BOB], &[ADA]), BOB, 2, &[ADA]), Care::Copy(CYD));
         assert_eq!(cares(&of(&[ADA, BOB], &[ADA]), BOB, 2, &[]), Care::Copy(ADA), "it is back");
     }
+
     #[test]
     fn what_is_away_is_waited_for_unless_it_missed_something_and_what_is_gone_is_replaced() {
         let cares = |record: &ObjectRecord, me, gone: &[_], away: &[_]| {
@@ -445,6 +477,12 @@ mod tests {
         let replaced = of(&[ADA, BOB, CYD], &[]);
         assert_eq!(cares(&replaced, ADA, &[BOB], &[]), Care::Drop(BOB), "not the new one");
         assert_eq!(cares(&replaced, BOB, &[ADA], &[]), Care::TakeOver, "then the owner may go");
-        assert_eq!(cares(&replaced, ADA, &[], &[BOB]), Care::Drop(CYD), "all of them are good");
+        assert_eq!(cares(&replaced, ADA, &[], &[BOB]), Care::Drop(BOB), "it may not come back");
+        assert_eq!(cares(&replaced, ADA, &[], &[]), Care::Drop(CYD), "all of them are good");
+        assert_eq!(
+            cares(&replaced, ADA, &[], &[BOB, CYD]),
+            Care::Nothing,
+            "one of them may be lost"
+        );
     }
 }

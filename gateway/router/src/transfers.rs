@@ -498,7 +498,7 @@ impl<S: Imaging> Router<S> {
         // A request's header has a limit, far below what a thousand answers take.
         for some in all.chunks(ANSWERS_AT_ONCE) {
             let (volume, object, answers) = (local.id, job.object, some.to_vec());
-            let request = wire::Request::Answers { volume, object, answers };
+            let request = wire::Request::Answers { volume, object, answers, anew: false };
             match self.ask_peer(job.to, &request, Bytes::new(), FINISH_WAIT).await? {
                 (Reply::At(_), _) => {}
                 (Reply::Not(refusal), _) => return Err(refusal.into()),

@@ -81,7 +81,7 @@ pub enum Request {
         /// Which file.
         object: ObjectId,
     },
-    /// These calls about the file were answered by its owner, which is about to hand it over.
+    /// These calls about the file were answered by its owner: whoever has the bytes knows the calls.
     Answers {
         /// Of which volume.
         volume: VolumeId,
@@ -89,6 +89,8 @@ pub enum Request {
         object: ObjectId,
         /// Each call and what it was told.
         answers: Vec<(RequestKey, DataAnswer)>,
+        /// Whether what is known there of other calls about it is undone.
+        anew: bool,
     },
     /// Why does the file stay or move? Asked of its owner.
     Explain {

@@ -127,6 +127,10 @@ pub(crate) struct Core {
     /// Other appliances' copies follow it, or it follows another's.
     shared: bool,
     touched: Touched,
+    /// Every good copy is known to hold all up to here.
+    settled: Mark,
+    /// The mark of the last record that says so.
+    settled_recorded: Mark,
     flagged: Option<Reign>,
     done: Changes,
     synced: Changes,
@@ -150,6 +154,8 @@ impl Core {
             in_doubt: false,
             shared: false,
             touched: Touched::default(),
+            settled: Mark::default(),
+            settled_recorded: Mark::default(),
             flagged: None,
             done: Changes(0),
             synced: Changes(0),
@@ -180,6 +186,8 @@ impl Core {
             RecordState::Clean => {
                 core.durable = record.stamp.mark;
                 core.promised = record.stamp.mark;
+                core.settled = record.stamp.mark;
+                core.settled_recorded = record.stamp.mark;
             }
             RecordState::Dirty => core.restamp(now),
             RecordState::InDoubt => core.doubt(),
@@ -367,6 +375,7 @@ impl Core {
         if first.is_none() {
             self.flagged = None;
         }
+        self.settled_recorded = Mark::default();
         Batch { changes: self.done, mark, reached: self.given }
     }
 
@@ -381,11 +390,22 @@ impl Core {
         })
     }
 
-    /// The record to write after an fsync, without another: its name is that of its bytes.
+    /// The record to write after an fsync, without another, once every good copy is known to hold
+    /// the same: its name is that of its bytes, and nobody else's copy can be another.
     pub(crate) fn record_after(&self) -> Option<Record> {
         let proven = !self.is_uncommitted() && !self.in_doubt && self.flagged.is_none();
         let quiet = self.spans.changes().next().is_none();
-        self.record(RecordState::Clean).filter(|_| self.shared && proven && quiet)
+        let news = |record: &Record| {
+            let mark = record.stamp.mark;
+            self.settled >= mark && self.settled_recorded < mark
+        };
+        self.record(RecordState::Clean)
+            .filter(|record| self.shared && proven && quiet && news(record))
+    }
+
+    /// The record of [`Self::record_after`] is in the file.
+    pub(crate) fn set_settled_recorded(&mut self, record: &Record) {
+        self.settled_recorded = record.stamp.mark;
     }
 
     /// The fsync of `batch` succeeded.

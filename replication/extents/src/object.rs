@@ -135,14 +135,14 @@ impl Object {
         }
     }
 
-    /// Says after an fsync what only holds once it is over. Blocks.
+    /// Says after an fsync what only holds once it is over, and every good copy holds the same.
+    /// Blocks.
     pub(crate) fn record_after(&self, file: &dyn BackingFile) -> std::io::Result<()> {
         let _order = self.record_order.lock();
-        let record = self.state().loaded().record_after();
-        match record {
-            Some(record) => file.set_record(&record.encode()),
-            None => Ok(()),
-        }
+        let Some(record) = self.state().loaded().record_after() else { return Ok(()) };
+        file.set_record(&record.encode())?;
+        self.state().loaded_mut().set_settled_recorded(&record);
+        Ok(())
     }
 
     /// Says "dirty" again after an fsync that failed: its record may not be believed. Blocks.

@@ -160,7 +160,12 @@ impl FleetAuthority {
         let mut params = CertificateParams::new(vec![appliance_name(appliance)]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let own = params.self_signed(&key_pair(&self.seed)).unwrap().der().clone();
-        Credentials { appliance, chain: [own.clone(), own], key: pkcs8(&self.seed), lasting: self.seed }
+        Credentials {
+            appliance,
+            chain: [own.clone(), own],
+            key: pkcs8(&self.seed),
+            lasting: self.seed,
+        }
     }
 }
 

@@ -452,7 +452,8 @@ impl Process {
         let up = self.fleet_now.members().iter().filter(|m| self.fleet_now.is_up(m.id));
         let now: BTreeMap<_, _> = up.map(|member| (member.id, member.incarnation)).collect();
         let before = std::mem::replace(&mut self.runs, now);
-        let is_over = |id: &ApplianceId| before.contains_key(id) && before.get(id) != self.runs.get(id);
+        let is_over =
+            |id: &ApplianceId| before.contains_key(id) && before.get(id) != self.runs.get(id);
         for (volume, local) in &self.volumes {
             let group = (*volume).into();
             match local.raft.leader() {

@@ -11,6 +11,7 @@ use replicator::{Batch, Told};
 use serde::{Deserialize, Serialize};
 
 use super::BadMessage;
+use crate::local::DataAnswer;
 
 /// One question to a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,11 @@ pub enum CopyWhat {
         last: bool,
         /// Number of each extent, and its runs of data as offset and length.
         pieces: Vec<(u64, Vec<(u64, u64)>)>,
+    },
+    /// Which calls about the file do you know? In the order of their keys.
+    Calls {
+        /// So many were told already.
+        skip: u64,
     },
 }
 
@@ -112,6 +118,8 @@ pub enum CopyTold {
         /// Blake3 of each extent, if that was asked for.
         hashes: Vec<[u8; 32]>,
     },
+    /// Calls about the file, each with what it was answered; none when these are all.
+    Calls(Vec<(RequestKey, DataAnswer)>),
 }
 
 impl CopyWhat {
@@ -196,7 +204,7 @@ impl CopyTold {
             Self::Has { mark, durable } => Told::Has { mark, durable },
             Self::Gap => Told::Gap,
             Self::Refused(refusal) => Told::Refused(refusal),
-            Self::NotNow | Self::State { .. } => Told::NotNow,
+            Self::NotNow | Self::State { .. } | Self::Calls(_) => Told::NotNow,
         }
     }
 

@@ -31,10 +31,16 @@ impl Core {
 
     /// All copies hold the same up to `mark`.
     pub(crate) fn settled(&mut self, mark: Mark) {
+        self.settled = self.settled.max(mark);
         match self.state() == CopyState::At(mark) {
             true => self.touched.forget(),
             false => self.touched.settle(mark),
         }
+    }
+
+    /// Up to where every good copy is known to hold the same.
+    pub(crate) fn settled_to(&self) -> Mark {
+        self.settled
     }
 
     /// Gives what is here a name of its own: what follows upon it follows upon these very bytes.

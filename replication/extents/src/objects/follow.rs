@@ -125,13 +125,32 @@ impl Objects {
         named.await
     }
 
-    /// All copies hold the same up to `mark`.
+    /// All good copies hold the same up to `mark`.
     pub fn settled(&self, object: ObjectId, mark: Mark) {
-        if let Some(object) = self.shared.table.find(object)
-            && let Some(core) = &mut object.state().core
-        {
+        let Some(object) = self.shared.table.find(object) else { return };
+        let file = {
+            let mut state = object.state();
+            let Some(core) = &mut state.core else { return };
             core.settled(mark);
-        }
+            // A file that is not open has no fsync to come: what is lost with it is a comparison.
+            core.record_after().and(state.file.clone())
+        };
+        let Some(file) = file else { return };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = object.record_after(&*file) {
+                warn!(object = %object.id, %error, "a record can't be written");
+            }
+        });
+    }
+
+    /// Up to where all good copies are known to hold the same; nothing if the object was not used
+    /// lately.
+    pub fn settled_to(&self, object: ObjectId) -> Mark {
+        let object = self.shared.table.find(object);
+        let core = |object: &Arc<crate::object::Object>| {
+            object.state().core.as_ref().map(crate::core::Core::settled_to)
+        };
+        object.as_ref().and_then(core).unwrap_or_default()
     }
 
     /// Executes an owner's changes, of which the first follows upon `previous`. `Fenced`: a newer

@@ -15,6 +15,16 @@ impl World {
         self.objects.followed(A, false).await.unwrap().state
     }
 
+    /// Is told that all copies hold what this one does.
+    async fn settle(&self) {
+        let CopyState::At(mark) = self.state().await else { panic!("it has a name") };
+        self.objects.settled(A, mark);
+        let object = self.objects.shared.table.get(A).unwrap();
+        while object.state().loaded().record_after().is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn touched(&self) -> Option<Vec<u64>> {
         self.objects.followed(A, false).await.unwrap().touched.extents()
     }
@@ -86,6 +96,8 @@ async fn what_was_made_durable_keeps_its_name_and_what_was_not_is_in_doubt() {
     target.take(tip, frames(&feed).await).await;
     target.objects.commit(A, false).await.unwrap();
     let CopyState::At(kept) = target.state().await else { panic!("it has a name") };
+    target.settle().await;
+    assert_eq!(target.objects.settled_to(A), kept);
     let target = target.restart();
     assert_eq!(target.state().await, CopyState::At(kept));
     source.unstable(A, 0, b"lost").await;
@@ -96,6 +108,18 @@ async fn what_was_made_durable_keeps_its_name_and_what_was_not_is_in_doubt() {
     assert_eq!(target.state().await, CopyState::InDoubt);
     assert_eq!(target.take(kept, changes).await, Taken::Gap);
     assert_eq!(target.touched().await, None, "any extent may differ");
+}
+
+#[tokio::test]
+async fn what_others_may_not_have_is_in_doubt_after_a_crash_though_it_is_durable() {
+    let world = World::new();
+    let (_feed, _) = world.follow().await;
+    world.file_sync(A, 0, b"everywhere").await;
+    world.settle().await;
+    world.file_sync(A, 0, b"only here").await;
+    let world = world.restart();
+    assert_eq!(world.state().await, CopyState::InDoubt);
+    assert_eq!(world.objects.settled_to(A), Mark::default());
 }
 
 #[tokio::test]
