@@ -40,5 +40,22 @@ fn clients_wait_for_less_than_two_seconds_when_an_appliance_dies_and_lose_nothin
     appliance.stop();
 }
 
+#[test]
+fn an_appliance_that_refuses_to_start_is_not_asked_for_ever() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.path("no-folder");
+    let text = format!(
+        "root = {root:?}\nname = \"refused\"\n[nfs]\nlisten = [\"127.0.0.1:0\"]\nrpcbind = \"off\"\n"
+    );
+    let config = sandbox.file("refused.toml", &text);
+    let mut command = std::process::Command::new(tests::binary());
+    command.args(["supervise".as_ref(), "--config".as_ref(), config.as_os_str()]);
+    let began = std::time::Instant::now();
+    let ended = command.output().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && said.contains("no-folder"), "{said}");
+}
+
 /// It is started at once, replays its log, and serves what waited in the system's queue.
 const WAITED_MAX: Duration = Duration::from_secs(2);

@@ -2,8 +2,8 @@
 //! dies.
 //!
 //! Invariant: there is no moment at which nobody listens; an appliance does not outlive whoever
-//! holds its sockets. Absent on purpose: what an appliance is. A configuration that is wrong is
-//! refused here rather than tried again and again.
+//! holds its sockets. An appliance that refuses to start is not asked for ever. Absent on purpose:
+//! what an appliance is.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -55,15 +55,28 @@ async fn hold(config: &Config) -> std::io::Result<Held> {
 async fn keep(config: &Path, held: &Held) -> std::io::Result<ExitCode> {
     let mut told = Told::new()?;
     let clock = SystemClock::default();
+    // Asked once: after an upgrade the running program has no path any more, and its path another.
+    let program = std::env::current_exe()?;
+    let (first, mut stood) = (clock.since_boot(), false);
     let mut pause = PAUSE_MIN;
     loop {
         let began = clock.since_boot();
-        let child = start(config, held)?;
-        let (status, stopping) = told.until_it_ends(child).await?;
-        if status.success() || stopping {
-            let code = status.code().and_then(|code| u8::try_from(code).ok());
-            return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
-        }
+        let status = match start(&program, config, held) {
+            Ok(child) => {
+                let (status, stopping) = told.until_it_ends(child).await?;
+                let ran = clock.since_boot().saturating_sub(began);
+                stood |= ran >= STEADY;
+                // It says why it does not start, and will say so however often it is asked.
+                let refuses = !stood && status.code().is_some();
+                let patient = began.saturating_sub(first) < REFUSALS_MAX;
+                if status.success() || stopping || refuses && !patient {
+                    let code = status.code().and_then(|code| u8::try_from(code).ok());
+                    return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+                }
+                status.to_string()
+            }
+            Err(fault) => fault.to_string(),
+        };
         let ran = clock.since_boot().saturating_sub(began);
         pause = if ran >= STEADY { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
         tracing::error!(%status, ?ran, ?pause, "the appliance ended: it is started again");
@@ -74,13 +87,13 @@ async fn keep(config: &Path, held: &Held) -> std::io::Result<ExitCode> {
     }
 }
 
-fn start(config: &Path, held: &Held) -> std::io::Result<Child> {
+fn start(program: &Path, config: &Path, held: &Held) -> std::io::Result<Child> {
     let mut numbers = Vec::new();
     for descriptor in held.descriptors() {
         rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
         numbers.push(descriptor.as_raw_fd().to_string());
     }
-    Command::new(std::env::current_exe()?)
+    Command::new(program)
         .args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()])
         .env(HELD, numbers.join(","))
         .env(SUPERVISOR, std::process::id().to_string())
@@ -167,6 +180,8 @@ pub fn held_for_us() -> Result<Held, String> {
     Ok(Held::from_descriptors(descriptors))
 }
 
+/// An appliance that never stood may be refused for so long, by what one before it still holds.
+const REFUSALS_MAX: Duration = Duration::from_secs(5);
 const BIND_TRIES: u32 = 20;
 const BIND_PAUSE: Duration = Duration::from_millis(100);
 /// The environment of a supervised appliance: its sockets' numbers, with commas.

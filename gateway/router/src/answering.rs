@@ -84,6 +84,13 @@ impl<S: Imaging> Router<S> {
             Request::Forward(forwarded) => self.execute(from, *forwarded, payload).await,
             Request::Propose { group, data } => alone(self.propose_for(group, data).await),
             Request::AppliedUpTo { group, index } => alone(self.applied_up_to(group, index).await),
+            Request::InView { view } => {
+                let patience = Patience::new(self.parts.clock.since_boot(), APPLIED_WAIT);
+                match self.wait_for_view(view, patience).await {
+                    Ok(()) => alone(Reply::At(Index::default())),
+                    Err(refusal) => alone(Reply::Not(refusal)),
+                }
+            }
             Request::Attributes { volume, objects } => {
                 alone(self.attributes_for(volume, objects).await)
             }

@@ -409,7 +409,7 @@ impl<S: Imaging> Following<S> {
         let (number, settled) = (batch.number, self.settled);
         let ask = async move {
             // Who joins gets to know the calls that made what it has.
-            if batch.frames.is_empty()
+            if batch.joins
                 && tell_answers(&router, &local, object, to, Knowing::Also).await.is_err()
             {
                 return (to, number, None);
@@ -536,7 +536,8 @@ impl<S: Imaging> Following<S> {
         for to in self.core.followers() {
             let (router, local, object) = (router.clone(), self.local.clone(), self.object);
             let changes = Vec::new();
-            let what = CopyWhat::Changes { previous: tip, settled, durable: false, changes };
+            let (previous, durable, told) = (tip, false, false);
+            let what = CopyWhat::Changes { previous, settled, durable, told, changes };
             tokio::spawn(async move {
                 router.ask_copy(&local, object, to, (what, Bytes::new())).await;
             });

@@ -38,12 +38,15 @@ impl<S: Imaging> Router<S> {
         }
         let CopyAsk { what, .. } = ask.clone();
         match what {
-            CopyWhat::Changes { previous, settled, durable, changes } => {
+            CopyWhat::Changes { previous, settled, durable, told: calls_told, changes } => {
                 let Ok(frames) = copies::frames_of(changes, payload) else {
                     return CopyTold::Refused(Refusal::Invalid);
                 };
                 let upon = (previous, durable);
                 let told = self.take_changes(from, &ask, &local, upon, frames).await;
+                if calls_told && matches!(told, CopyTold::Has { .. }) {
+                    local.witnessed.learn(ask.object);
+                }
                 local.objects.settled(ask.object, settled);
                 told
             }
@@ -105,10 +108,6 @@ impl<S: Imaging> Router<S> {
             }
         };
         self.remember_calls(local, ask, &frames);
-        if frames.is_empty() {
-            // Its owner has told the calls before it asked.
-            local.witnessed.learn(ask.object);
-        }
         if durable && let Err(refusal) = local.objects.commit(ask.object, has_data).await {
             return CopyTold::Refused(refusal);
         }

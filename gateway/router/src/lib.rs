@@ -34,6 +34,7 @@ mod ports;
 mod pulse;
 mod recalling;
 mod receiving;
+mod registering;
 mod router;
 mod routing;
 mod securing;

@@ -93,7 +93,12 @@ impl<S: Imaging> Router<S> {
         let newest = receiving.newest();
         drop(receiving);
         match end {
-            Ok(_) => self.gained(&local, object),
+            Ok(_) => {
+                // Its owner told the calls, too.
+                local.witnessed.learn(object);
+                self.is_alike_if_nobody_else(&local, object).await;
+                self.gained(&local, object);
+            }
             Err(ReceivingEnd::Broken) => {}
             Err(ReceivingEnd::Refused(refusal)) => {
                 tracing::warn!(volume = %local.id, %object, %refusal, "a copy was refused");
@@ -111,6 +116,18 @@ impl<S: Imaging> Router<S> {
             router.forget_received();
             router.drop_surplus_copies(&local, object).await;
         });
+    }
+
+    /// With no third copy, what has come here whole is known to be at every other one.
+    async fn is_alike_if_nobody_else(&self, local: &Local<S>, object: ObjectId) {
+        let Ok(file) = local.file(object) else { return };
+        let others = file.inode.record().map_or(0, |record| record.replicas.len());
+        if others <= 2
+            && let Ok(facts) = local.objects.facts(object, file.has_data).await
+            && let Some(stamp) = facts.stamp
+        {
+            local.objects.settled(object, stamp.mark);
+        }
     }
 
     /// Forgets what came here and was decided upon. Before that a late word of a channel that the

@@ -32,7 +32,7 @@ use crate::machines::{Machine, Machines};
 use crate::outbox::MeshSlot;
 use crate::parked::Parked;
 use crate::pulse::{Pulse, PulseEvent, PulseHandle};
-use crate::standing::{Hints, Lease, nanos};
+use crate::standing::{Hints, Lease};
 use crate::tending::tend_copies;
 use crate::transfers::Transfers;
 
@@ -178,6 +178,8 @@ pub struct Router<S> {
     pub(crate) up_view: AtomicU64,
     /// When it did, in nanoseconds since boot.
     pub(crate) up_at_nanos: AtomicU64,
+    /// The view that brought this run up, once all others have said that they know it.
+    pub(crate) known_view: AtomicU64,
     /// The newest view that an answer to a beat has told of.
     pub(crate) heard_view: AtomicU64,
     /// Whether beats were answered since a second member was announced.
@@ -253,6 +255,7 @@ impl<S: Imaging> Router<S> {
             lease: Lease::none(),
             up_view: AtomicU64::new(0),
             up_at_nanos: AtomicU64::new(0),
+            known_view: AtomicU64::new(0),
             heard_view: AtomicU64::new(0),
             holding: tokio::sync::Mutex::default(),
             absences: Mutex::default(),
@@ -313,45 +316,6 @@ impl<S: Imaging> Router<S> {
         if !self.lease.is_for_ever() {
             self.hold_volumes().await;
             self.register(how).await;
-        }
-    }
-
-    /// Enters this run of the appliance into the fleet's state, however long that takes.
-    pub(crate) async fn register(self: &Arc<Self>, how: Start) {
-        loop {
-            match self.enter_fleet(self.up_command(how)).await {
-                Ok(Ok(answer)) => {
-                    self.came_up(answer);
-                    return;
-                }
-                Ok(Err(refusal)) => {
-                    tracing::error!(%refusal, "the fleet does not take this appliance back");
-                }
-                Err(refusal) => {
-                    tracing::info!(%refusal, "waiting for the fleet");
-                }
-            }
-            tokio::time::sleep(REGISTER_AGAIN_AFTER).await;
-        }
-    }
-
-    fn up_command(&self, how: Start) -> FleetCommand {
-        FleetCommand::UpAt {
-            appliance: self.parts.appliance,
-            name: self.parts.name.clone(),
-            addresses: self.parts.reach.addresses.clone(),
-            labels: self.parts.reach.labels.clone(),
-            clean: how == Start::Clean,
-        }
-    }
-
-    fn came_up(&self, answer: FleetAnswer) {
-        if let FleetAnswer::Up { incarnation, view } = answer {
-            let now = nanos(self.parts.clock.since_boot());
-            self.up_at_nanos.store(now, Ordering::Release);
-            self.up_view.store(view.get(), Ordering::Release);
-            self.pulse.tell(PulseEvent::Up(incarnation));
-            self.parts.machines.moved();
         }
     }
 
@@ -591,6 +555,3 @@ pub(crate) fn group_applied(applied: catalog::Applied) -> consensus::Applied {
 
 /// Where a volume's faults come.
 pub(crate) type Faults = mpsc::UnboundedReceiver<model::ObjectId>;
-
-/// A fleet without a quorum is asked again so often.
-const REGISTER_AGAIN_AFTER: Duration = Duration::from_millis(500);

@@ -187,6 +187,12 @@ impl<S: Imaging> Router<S> {
     }
 
     /// When this run came up, since boot.
+    /// Whether all others have said that they know of this run.
+    fn is_known(&self) -> bool {
+        let up = self.up_view.load(Ordering::Acquire);
+        up > 0 && self.known_view.load(Ordering::Acquire) == up
+    }
+
     fn up_at(&self) -> Duration {
         Duration::from_nanos(self.up_at_nanos.load(Ordering::Acquire))
     }
@@ -207,7 +213,10 @@ impl<S: Imaging> Router<S> {
             up_since: View::new(self.up_view.load(Ordering::Acquire)),
             reigned: (reigned > View::default()).then_some(reigned),
             heard: self.heard().max(local.catalog.newest_reign()),
-            up_for: now.saturating_sub(self.up_at()),
+            up_for: match self.is_known() {
+                true => Duration::MAX,
+                false => now.saturating_sub(self.up_at()),
+            },
             lease,
         };
         let is_up = |appliance| fleet.is_up(appliance);

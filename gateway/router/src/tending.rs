@@ -345,7 +345,8 @@ impl<S: Imaging> Router<S> {
         mark: Mark,
     ) -> Result<(), Unequal> {
         let (changes, durable) = (Vec::new(), true);
-        let what = CopyWhat::Changes { previous: mark, settled: Mark::default(), durable, changes };
+        let (settled, told) = (Mark::default(), false);
+        let what = CopyWhat::Changes { previous: mark, settled, durable, told, changes };
         match self.ask_copy(local, object, to, (what, Bytes::new())).await {
             Some(CopyTold::Has { mark: has, durable: true }) if has == mark => Ok(()),
             Some(CopyTold::Refused(refusal)) => Err(refused_there(refusal)),

@@ -285,7 +285,7 @@ impl<S: Imaging> Router<S> {
         *job.phase.lock() = TransferPhase::Copying;
         let has_data = local.file(object)?.has_data;
         let reign = Reign { epoch, view: local.reign() };
-        let transfer = self.transfer_id(epoch, job.number);
+        let transfer = transfer_id(reign, job.number);
         // It came here that way, which was decided when we became its owner.
         let received = self.transfers.receiving.lock().remove(&(job.volume, object));
         if let Some(received) = received {
@@ -550,12 +550,12 @@ impl<S: Imaging> Router<S> {
     pub(crate) fn is_sending(&self, volume: VolumeId, object: ObjectId) -> bool {
         self.transfers.sending.lock().contains(&(volume, object))
     }
+}
 
-    /// Later than that of any earlier transfer, of an earlier run of this appliance too.
-    fn transfer_id(&self, epoch: Epoch, number: u64) -> TransferId {
-        let run = self.up_view.load(Ordering::Acquire);
-        TransferId::new(epoch, run << 32 | number & 0xffff_ffff)
-    }
+/// Later than that of any earlier transfer of the file: of an earlier run of its owner, and of an
+/// earlier owner in the same epoch, whose reign was of an older view.
+fn transfer_id(reign: Reign, number: u64) -> TransferId {
+    TransferId::new(reign.epoch, reign.view.get() << 32 | number & 0xffff_ffff)
 }
 
 /// So many that have ended can still be asked about.

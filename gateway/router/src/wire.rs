@@ -123,6 +123,11 @@ pub enum Request {
     Jobs,
     /// From a file's owner to a copy of it. Bytes travel beside.
     Copy(Box<CopyAsk>),
+    /// Answered once the asked acts under this view, or a newer one.
+    InView {
+        /// Of the fleet.
+        view: View,
+    },
 }
 
 /// What opens a stream.

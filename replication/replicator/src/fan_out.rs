@@ -50,6 +50,9 @@ pub struct Batch {
     pub frames: Vec<Frame>,
     /// Whether all up to the last is to be durable when it is answered.
     pub durable: bool,
+    /// Whether it is the first that this run of the follower is to answer: it knows nothing of what
+    /// was before.
+    pub joins: bool,
 }
 
 /// What a follower says to a batch.
@@ -369,7 +372,8 @@ impl FanOut {
             follower.sent = last;
             follower.owes_since.get_or_insert(now);
             follower.flying.push(Flying { number, last, durable });
-            let batch = Batch { number, previous, frames, durable };
+            let joins = follower.received.is_none();
+            let batch = Batch { number, previous, frames, durable, joins };
             effects.push(FanOutEffect::Send { to: follower.run.0, batch });
         }
     }

@@ -28,6 +28,8 @@ pub struct Client {
     pub script: VecDeque<(VolumeId, Call)>,
     /// Whether it thinks of calls by itself.
     pub idle: bool,
+    /// Whether it can't reach anybody.
+    away: bool,
     pub answers: Vec<Outcome>,
     /// Where a listing goes on.
     listing: Option<(VolumeId, ObjectId, Cookie)>,
@@ -55,6 +57,8 @@ pub enum ClientEvent {
     },
     /// It leaves its connection.
     Hangup,
+    /// It can reach others again.
+    Back,
 }
 
 impl Client {
@@ -67,6 +71,7 @@ impl Client {
             home: None,
             script: VecDeque::new(),
             idle: false,
+            away: false,
             answers: Vec::new(),
             listing: None,
         }
@@ -78,6 +83,12 @@ impl World {
         match event {
             ClientEvent::Think => self.think(number),
             ClientEvent::Hangup => self.disconnect(number),
+            ClientEvent::Back => {
+                self.clients[number].away = false;
+                if self.clients[number].op.is_some() {
+                    self.again_soon(number);
+                }
+            }
             ClientEvent::Late { op, attempt } => {
                 let client = &self.clients[number];
                 if client.op == Some(op) && client.attempt == attempt {
@@ -107,8 +118,16 @@ impl World {
     fn disconnect(&mut self, number: usize) {
         if let Some((conn, to)) = self.clients[number].conn.take() {
             self.conns.remove(&conn);
-            self.post(150, Event::Machine { to, input: Input::Hangup { conn } });
+            // Behind whatever is on its way on the same connection.
+            self.post(700, Event::Machine { to, input: Input::Hangup { conn } });
         }
+    }
+
+    /// A client can't reach anybody; whatever it has under way it sends again when it is back.
+    pub fn leaves(&mut self, number: usize) {
+        self.clients[number].away = true;
+        self.clients[number].attempt += 1;
+        self.disconnect(number);
     }
 
     fn again_soon(&mut self, number: usize) {
@@ -195,7 +214,9 @@ impl World {
     }
 
     fn transmit(&mut self, number: usize) {
-        let Some(op) = self.clients[number].op else { return };
+        let Some(op) = self.clients[number].op.filter(|_| !self.clients[number].away) else {
+            return;
+        };
         let (conn, to) = match self.clients[number].conn {
             Some(conn) => conn,
             None => {

@@ -55,6 +55,14 @@ pub enum Mistake {
     TrustsRecords,
     /// A copy that is not what its owner takes it for does not say so.
     TakesTailsForEqual,
+    /// Does not ask, after a start, which calls made a file what it is.
+    ForgetsCalls,
+    /// Does not tell a copy that joins which calls made what it has.
+    JoinsUntold,
+    /// A copy that was made equal remembers calls whose changes are undone.
+    KeepsUndoneCalls,
+    /// Shows what another good copy does not have yet.
+    ShowsWhatMayBeLost,
     /// A copy does not remember whose call a change was.
     ForgetsWhoseChanges,
     /// A copy that is not whole serves if no other is there.

@@ -7,6 +7,7 @@ use model::{ApplianceId, GroupId};
 use replicator::Batch;
 
 use crate::checks::{Invariant, alike};
+use crate::clients::ClientEvent;
 use crate::config::{Config, Mistake};
 use crate::following::ToCopy;
 use crate::incidents::{COMMIT, KEY, READ, good, is_entry, only_with, scene_of, write};
@@ -34,7 +35,7 @@ fn to_copy(message: &Message) -> Option<&ToCopy> {
 
 fn changes(message: &Message) -> Option<&Batch> {
     match to_copy(message) {
-        Some(ToCopy::Changes(batch)) => Some(batch),
+        Some(ToCopy::Changes { batch, .. }) => Some(batch),
         _ => None,
     }
 }
@@ -177,6 +178,111 @@ fn a_write_whose_owner_died_is_known_to_who_took_over() {
         world.millis(4_000);
         assert!(matches!(world.clients[0].answers.last(), Some(Outcome::Wrote { .. })));
         world.reads(1, 1);
+        world
+    });
+}
+
+/// A client's WRITE is carried out wherever `reaches` lets it go, and its answer is lost; the client
+/// can't reach anybody from then on.
+fn unanswered(world: &mut World, reaches: impl Fn(usize) -> bool + 'static) {
+    world.tap = Some(Box::new(move |_, to, message| {
+        let answer = matches!(message, Message::Reply(_, Reply::Returned(Outcome::Wrote { .. })));
+        answer || to_copy(message).is_some() && !reaches(to)
+    }));
+    world.begin_call(0, 2, write(How::FileSync));
+    world.millis(60);
+    world.leaves(0);
+}
+
+fn comes_back(world: &mut World, at: usize) {
+    world.tap = None;
+    world.clients[0].home = Some(at);
+    world.client_event(0, ClientEvent::Back);
+    world.millis(6_000);
+    assert!(matches!(world.clients[0].answers.last(), Some(Outcome::Wrote { .. })));
+}
+
+#[test]
+fn an_owner_that_starts_again_learns_which_calls_it_has_executed() {
+    only_with(Mistake::ForgetsCalls, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::FileSync);
+        unanswered(&mut world, |_| true);
+        // By then both know that both have it: its record is clean.
+        world.millis(500);
+        world.tap = None;
+        world.reads(1, 1);
+        world.kill(0);
+        world.boot(0, false);
+        world.writes(1, 1, How::FileSync);
+        world.reads(1, 1);
+        comes_back(&mut world, 1);
+        world.reads(1, 1);
+        world
+    });
+}
+
+#[test]
+fn a_copy_that_starts_again_is_told_which_calls_made_it() {
+    only_with(Mistake::JoinsUntold, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::FileSync);
+        unanswered(&mut world, |_| true);
+        world.tap = None;
+        world.millis(500);
+        world.reads(1, 1);
+        world.kill(1);
+        world.boot(1, false);
+        world.millis(2_500);
+        world.writes(1, 0, How::FileSync);
+        world.reads(1, 0);
+        world.kill(0);
+        world.reads(1, 1);
+        comes_back(&mut world, 1);
+        world.reads(1, 1);
+        world.boot(0, false);
+        world.millis(4_000);
+        world
+    });
+}
+
+#[test]
+fn a_call_that_is_undone_is_executed_when_it_comes_again() {
+    only_with(Mistake::KeepsUndoneCalls, |mistake| {
+        let mut world = scene(mistake, 3);
+        world.writes(0, 0, How::FileSync);
+        unanswered(&mut world, |to| to == 2);
+        world.kill(0);
+        // From here on the first one's copy stays stale.
+        world.tap =
+            Some(Box::new(|_, to, message| to == 0 && matches!(message, Message::Stream { .. })));
+        // The second one owns it, never had it, and makes the third one's copy equal.
+        world.commits(1, 1);
+        world.boot(0, false);
+        world.millis(4_000);
+        world.kill(1);
+        world.reads(1, 2);
+        comes_back(&mut world, 2);
+        world.reads(1, 2);
+        world.boot(1, false);
+        world.millis(4_000);
+        world.ends_alike();
+        world
+    });
+}
+
+#[test]
+fn what_a_read_has_shown_outlives_the_owner() {
+    only_with(Mistake::ShowsWhatMayBeLost, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::FileSync);
+        unanswered(&mut world, |_| false);
+        world.call(1, 0, READ, 300);
+        world.kill(0);
+        world.tap = None;
+        world.reads(1, 1);
+        world.boot(0, false);
+        world.millis(3_000);
         world
     });
 }

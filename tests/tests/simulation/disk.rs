@@ -98,6 +98,11 @@ pub struct File {
     in_doubt: bool,
     /// A sync failed: nobody knows what of it is durable.
     pub broken: bool,
+    /// Other copies follow it, or it follows another.
+    shared: bool,
+    /// All good copies are known to hold what this one held at this change. Outlives a process, as
+    /// far as its record does.
+    settled: Mark,
 }
 
 /// A sync under way: what it makes durable.
@@ -165,8 +170,24 @@ impl File {
 
     /// A new process has it: after an unclean stop nobody knows which changes are in it.
     pub fn reopened(&mut self) {
-        self.in_doubt |= self.broken || !self.unsynced.is_empty();
+        let unlike = self.shared && self.settled < self.now.name;
+        self.in_doubt |= self.broken || !self.unsynced.is_empty() || unlike;
         self.broken = false;
+    }
+
+    /// From here on copies follow one another.
+    pub fn share(&mut self) {
+        self.shared = true;
+    }
+
+    /// All good copies hold the same up to `mark`.
+    pub fn settle(&mut self, mark: Mark) {
+        self.settled = self.settled.max(mark);
+    }
+
+    /// Whether all good copies are known to hold what is here.
+    pub fn is_settled(&self) -> bool {
+        !self.in_doubt && self.settled >= self.now.name
     }
 
     /// Up to where it would survive a power cut.
@@ -217,6 +238,10 @@ impl File {
     /// Loses power; says what the lost WRITEs were answered with.
     fn power_cut(&mut self, chance: &Chance, kept_per_mille: u64) -> Vec<WriteVerifier> {
         let mut lost = Vec::new();
+        // The record that says so is synced by nobody.
+        if self.shared && !chance.per_mille(kept_per_mille) {
+            self.settled = Mark::default();
+        }
         self.reopened();
         self.now.bytes = self.durable.bytes.clone();
         for unsynced in std::mem::take(&mut self.unsynced) {

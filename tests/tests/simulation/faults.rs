@@ -22,7 +22,7 @@ impl World {
         let at = chance.below(self.machines.len() as u64) as usize;
         let soon = chance.per_mille(400);
         let away = if soon { chance.below(50_000) } else { chance.below(2_600_000) };
-        match chance.below(6) {
+        match chance.below(7) {
             0 | 1 => {
                 match chance.per_mille(500) {
                     true => self.kill(at),
@@ -32,6 +32,11 @@ impl World {
             }
             2 => self.pause(at, away),
             3 => {
+                let number = chance.below(self.clients.len() as u64) as usize;
+                self.leaves(number);
+                self.post(away, Event::Client { number, event: ClientEvent::Back });
+            }
+            4 => {
                 for other in 0..self.machines.len() {
                     if chance.per_mille(600) {
                         self.cut(at, other, away);
@@ -101,6 +106,9 @@ impl World {
         world.run_until(700_000 + config.work_micros);
         world.clients.iter_mut().for_each(|client| client.idle = true);
         world.heal();
+        for number in 0..world.clients.len() {
+            world.client_event(number, ClientEvent::Back);
+        }
         // Whoever stands still wakes up by then, and comes back.
         world.millis(4_500);
         world.look_at_everything();

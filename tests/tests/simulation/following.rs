@@ -32,6 +32,8 @@ pub struct Fan {
     /// Nothing is entered before that.
     rests_until: Duration,
     equalling: Option<Equalling>,
+    /// Up to where the others were told that all are alike.
+    told: Mark,
 }
 
 impl Fan {
@@ -64,13 +66,23 @@ pub struct SentUnder {
 /// What an owner asks of a copy.
 #[derive(Clone, Debug)]
 pub enum ToCopy {
-    Changes(Batch),
-    /// All bytes, and the calls that made them: the copy is what the owner's was at this mark.
-    Equal {
-        mark: Mark,
-        bytes: Vec<u8>,
+    Changes {
+        batch: Batch,
+        /// Up to here all copies hold the same.
+        settled: Mark,
+        /// Who joins gets to know the calls that made what it has.
         answers: Vec<(RequestKey, Outcome)>,
     },
+    /// What is there, and which calls about it are known?
+    State,
+    /// All bytes, and the calls that made them: the copy is what the owner's was at this mark.
+    Equal { mark: Mark, bytes: Vec<u8>, answers: Vec<(RequestKey, Outcome)> },
+}
+
+/// Copies are asked what they hold and which calls they know.
+pub struct Recall {
+    asks: Vec<(ApplianceId, u64)>,
+    until: Duration,
 }
 
 /// What is asked of a copy here, and waits.
@@ -109,7 +121,12 @@ impl Process {
             return Joined::Leave(self.stale_entry(key, record.epoch, *appliance));
         }
         let follow = self.good_others(record);
-        if follow.is_empty() || ctx.mistake == Mistake::LeavesCopiesGood {
+        let follows = !follow.is_empty() && ctx.mistake != Mistake::LeavesCopiesGood;
+        if follows && let Some(joined) = self.recall(ctx, key, record, &follow) {
+            return joined;
+        }
+        if !follows {
+            self.witnessed.insert(key);
             if self.fans.remove(&key).is_some_and(|fan| fan.equalling.is_some()) {
                 self.gates.remove(&key);
             }
@@ -125,12 +142,80 @@ impl Process {
                 leaving: None,
                 rests_until: Duration::ZERO,
                 equalling: None,
+                told: Mark::default(),
             };
             self.fans.insert(key, fan);
         }
         let follow = self.runs(&follow);
         self.step_fan(ctx, key, |core, now| core.follow(now, &follow));
         if self.fans[&key].is_ready() { Joined::Ready } else { Joined::NotYet }
+    }
+
+    /// The first time in a run: who followed knows the calls, and may know better what the file
+    /// holds. Nothing if that is known.
+    fn recall(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        record: &ObjectRecord,
+        follow: &[ApplianceId],
+    ) -> Option<Joined> {
+        let here = self.disk.files.entry(key).or_default().state();
+        let nothing = here == CopyState::At(Mark::default());
+        if nothing || ctx.mistake == Mistake::ForgetsCalls {
+            self.witnessed.insert(key);
+        }
+        if self.witnessed.contains(&key) {
+            return None;
+        }
+        if !self.recalls.contains_key(&key) {
+            let asks = follow
+                .iter()
+                .map(|to| (*to, self.ask_copy(ctx, key, record.epoch, *to, ToCopy::State)));
+            let asks = asks.collect();
+            self.recalls.insert(key, Recall { asks, until: self.now + EQUAL_WAIT });
+        }
+        let recall = self.recalls.remove(&key).expect("it is there");
+        let all = recall.asks.iter().all(|(_, ask)| self.replies.contains_key(ask));
+        if !all && self.now < recall.until {
+            self.recalls.insert(key, recall);
+            return Some(Joined::NotYet);
+        }
+        let mut held = Vec::new();
+        for (_, ask) in recall.asks {
+            self.asked.remove(&ask);
+            match self.replies.remove(&ask) {
+                Some(Reply::Held { state, answers }) => held.push((state, answers)),
+                // Asked again.
+                Some(_) | None => return Some(Joined::NotYet),
+            }
+        }
+        let alike = held.iter().any(|(state, _)| *state == here && here != CopyState::InDoubt);
+        let sure = held.iter().any(|(state, _)| matches!(state, CopyState::At(_)));
+        if !alike && sure {
+            return Some(Joined::Leave(self.stale_entry(key, record.epoch, self.me)));
+        }
+        let local = self.volumes.get_mut(&key.0).expect("it is open");
+        let known = held.into_iter().filter(|(state, _)| *state == here && alike);
+        for (request, outcome) in known.flat_map(|(_, answers)| answers) {
+            local.answered.entry(request).or_insert((key.1, outcome));
+        }
+        self.witnessed.insert(key);
+        None
+    }
+
+    /// The calls about a file that are known here.
+    fn answers_about(&self, key: Key) -> Vec<(RequestKey, Outcome)> {
+        let answered = &self.volumes[&key.0].answered;
+        let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
+        about.map(|(request, (_, outcome))| (*request, outcome.clone())).collect()
+    }
+
+    /// Whether all good copies have what a READ sees now.
+    pub fn is_everywhere(&self, ctx: &Ctx<'_>, key: Key, record: &ObjectRecord) -> bool {
+        let settled = self.disk.files.get(&key).is_none_or(crate::disk::File::is_settled);
+        let careless = [Mistake::LeavesCopiesGood, Mistake::ShowsWhatMayBeLost];
+        settled || careless.contains(&ctx.mistake) || self.good_others(record).is_empty()
     }
 
     pub fn copies(
@@ -175,6 +260,7 @@ impl Process {
     /// The name of what is here; what has none gets one.
     pub fn tip(&mut self, key: Key, reign: Reign) -> Mark {
         let file = self.disk.files.entry(key).or_default();
+        file.share();
         if let CopyState::At(mark) = file.state() {
             return mark;
         }
@@ -252,8 +338,30 @@ impl Process {
                 self.again = true;
             }
             self.carry_out(ctx, key, &mut fan, effects);
+            if let Some(received) = fan.core.received().filter(|_| fan.core.is_joined()) {
+                self.disk.files.entry(key).or_default().settle(received);
+                let tip = fan.core.tip();
+                if received == tip && fan.told < tip && fan.asks.is_empty() {
+                    fan.told = tip;
+                    self.tell_settled(ctx, key, &record, &fan.core);
+                }
+            }
             self.see_to_lost(ctx, key, &record, &mut fan);
             self.fans.insert(key, fan);
+        }
+    }
+
+    /// All copies are the same: each of them is to know it, so that it is sure of itself after a
+    /// crash.
+    fn tell_settled(&mut self, ctx: &mut Ctx<'_>, key: Key, record: &ObjectRecord, core: &FanOut) {
+        let settled = core.tip();
+        let (previous, frames) = (settled, Vec::new());
+        let batch = Batch { number: 0, previous, frames, durable: false, joins: false };
+        for to in core.followers() {
+            let what = ToCopy::Changes { batch: batch.clone(), settled, answers: Vec::new() };
+            let ask = self.ask_copy(ctx, key, record.epoch, to, what);
+            // Nobody waits for what it says to that.
+            self.asked.remove(&ask);
         }
     }
 
@@ -305,9 +413,7 @@ impl Process {
                 let effects = fan.core.step(self.now, FanOutEvent::Frame(naming));
                 self.carry_out(ctx, key, fan, effects);
                 let bytes = self.disk.files[&key].now.bytes.clone();
-                let answered = &self.volumes[&key.0].answered;
-                let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
-                let answers = about.map(|(k, (_, outcome))| (*k, outcome.clone())).collect();
+                let answers = self.answers_about(key);
                 let what = ToCopy::Equal { mark, bytes, answers };
                 let ask = self.ask_copy(ctx, key, record.epoch, to, what);
                 Some(Equalling::Asked { to, ask, mark, until: self.now + EQUAL_WAIT })
@@ -344,7 +450,12 @@ impl Process {
                 FanOutEffect::Send { to, batch } => {
                     let Some(record) = self.record(key) else { continue };
                     let number = batch.number;
-                    let ask = self.ask_copy(ctx, key, record.epoch, to, ToCopy::Changes(batch));
+                    let joins = batch.joins && ctx.mistake != Mistake::JoinsUntold;
+                    let answers = if joins { self.answers_about(key) } else { Vec::new() };
+                    let settled = fan.core.received().filter(|_| fan.core.is_joined());
+                    let settled = settled.unwrap_or_default();
+                    let what = ToCopy::Changes { batch, settled, answers };
+                    let ask = self.ask_copy(ctx, key, record.epoch, to, what);
                     fan.asks.insert(ask, (to, number, self.now + BATCH_WAIT));
                 }
                 FanOutEffect::Lost { follower, why } => {
@@ -367,7 +478,16 @@ impl Process {
         for mut followed in std::mem::take(&mut self.followed) {
             match self.poll_one_followed(ctx, &mut followed) {
                 Some(told) => {
-                    let message = Message::Reply(followed.ask, Reply::Copied(told));
+                    let reply = match (&followed.what, told) {
+                        (ToCopy::State, Told::Has { .. }) => {
+                            let file = self.disk.files.entry(followed.key).or_default();
+                            let state = file.state();
+                            let answers = self.answers_about(followed.key);
+                            Reply::Held { state, answers }
+                        }
+                        (_, told) => Reply::Copied(told),
+                    };
+                    let message = Message::Reply(followed.ask, reply);
                     ctx.out.push(Out::Send { to: followed.from, message });
                     self.again = true;
                 }
@@ -394,7 +514,8 @@ impl Process {
             Following::Wait | Following::Behind | Following::Not => return Some(Told::NotNow),
         }
         let brings = match &followed.what {
-            ToCopy::Changes(batch) => !batch.frames.is_empty(),
+            ToCopy::Changes { batch, .. } => !batch.frames.is_empty(),
+            ToCopy::State => false,
             ToCopy::Equal { .. } => true,
         };
         if self.disk.full && brings && ctx.mistake != Mistake::LiesWhenFull {
@@ -409,16 +530,35 @@ impl Process {
                     }
                     CopyState::At(_) | CopyState::InDoubt => {}
                 }
+                file.share();
                 file.make_equal(*mark, bytes);
                 let local = self.volumes.get_mut(&key.0).expect("it takes");
+                if ctx.mistake != Mistake::KeepsUndoneCalls {
+                    local.answered.retain(|_, (object, _)| *object != key.1);
+                }
+                self.witnessed.insert(key);
                 for (request, outcome) in answers {
                     local.answered.entry(*request).or_insert((key.1, outcome.clone()));
                 }
                 Some(Told::Has { mark: *mark, durable: false })
             }
-            ToCopy::Changes(batch) => {
-                let batch = batch.clone();
-                self.take_changes(ctx, followed, batch, late)
+            // What is asked is looked up when it is answered.
+            ToCopy::State => Some(Told::Has { mark: Mark::default(), durable: false }),
+            ToCopy::Changes { batch, settled, answers } => {
+                let (batch, settled, answers) = (batch.clone(), *settled, answers.clone());
+                let joins = batch.joins;
+                let told = self.take_changes(ctx, followed, batch, late);
+                if matches!(told, Some(Told::Has { .. })) || followed.sync.is_some() {
+                    self.disk.files.entry(key).or_default().settle(settled);
+                    let local = self.volumes.get_mut(&key.0).expect("it takes");
+                    for (request, outcome) in answers {
+                        local.answered.entry(request).or_insert((key.1, outcome));
+                    }
+                    if joins {
+                        self.witnessed.insert(key);
+                    }
+                }
+                told
             }
         }
     }
@@ -434,6 +574,7 @@ impl Process {
         let Batch { previous, frames, durable, .. } = batch;
         let marks: Vec<Mark> = frames.iter().map(|frame| frame.mark).collect();
         let file = self.disk.files.entry(key).or_default();
+        file.share();
         let state = file.state();
         if self.disk.full && ctx.mistake == Mistake::LiesWhenFull {
             let mark = marks.last().copied().unwrap_or(previous);

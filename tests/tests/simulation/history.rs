@@ -54,6 +54,8 @@ pub struct History {
     pub ops: Vec<Op>,
     pub logs: BTreeMap<VolumeId, BTreeMap<Index, Logged>>,
     pub losses: Vec<Loss>,
+    /// When anybody lost power.
+    pub power_cuts: Vec<u64>,
     pub downs: BTreeSet<(ApplianceId, Incarnation)>,
     /// Which changes of data were carried out, and when.
     pub executions: Vec<Execution>,

@@ -21,12 +21,12 @@ use crate::checks::Invariant;
 use crate::config::Mistake;
 use crate::disk::{Disk, File, Shared, Sync};
 use crate::entering::{Entry, Fate};
-use crate::following::{Fan, Followed};
+use crate::following::{Fan, Followed, Recall};
 use crate::history::History;
 use crate::jobs::Job;
 use crate::receiving::Receiving;
 use crate::transfers::{Purpose, Transfer};
-use crate::words::{Key, Message, Outcome, Reply};
+use crate::words::{Ask, Key, Message, Outcome, Reply};
 
 /// What happens to a process.
 #[derive(Clone, Debug)]
@@ -146,6 +146,9 @@ pub struct Process {
     pub led: Option<u64>,
     /// The view in which this run came up, and when that was applied here.
     pub up: Option<(View, Duration)>,
+    /// Who has not said yet that it knows of this run: the ask under way, and until when.
+    unaware: BTreeMap<ApplianceId, Option<(u64, Duration)>>,
+    up_index: model::Index,
     /// Who was up at the last look, each in which run.
     runs: BTreeMap<ApplianceId, Incarnation>,
     pub registering: Option<Entry>,
@@ -158,6 +161,9 @@ pub struct Process {
     pub receivings: BTreeMap<Key, Receiving>,
     pub fans: BTreeMap<Key, Fan>,
     pub followed: Vec<Followed>,
+    pub recalls: BTreeMap<Key, Recall>,
+    /// Files of which all calls are known in this run that made them what they are.
+    pub witnessed: BTreeSet<Key>,
     pub breakages: Vec<Breakage>,
     /// Files whose hand-over is closing: nothing of them is answered.
     pub gates: BTreeSet<Key>,
@@ -167,6 +173,8 @@ pub struct Process {
     pub replies: BTreeMap<u64, Reply>,
     pub syncs: BTreeMap<u64, (Key, Sync)>,
     pub synced: BTreeSet<u64>,
+    /// Syncs that failed.
+    pub unsynced: BTreeSet<u64>,
     pub images: BTreeMap<u64, (GroupId, consensus::LogPoint, Duration)>,
     /// Where a volume's leader or a file's owner was found.
     pub hints: BTreeMap<(VolumeId, Option<ObjectId>), (ApplianceId, Option<model::Epoch>)>,
@@ -206,6 +214,8 @@ impl Process {
             keeper: LeaseKeeper::new(),
             led: None,
             up: None,
+            unaware: BTreeMap::new(),
+            up_index: model::Index::default(),
             runs: BTreeMap::new(),
             registering: None,
             register_at: Some(Duration::ZERO),
@@ -217,6 +227,8 @@ impl Process {
             receivings: BTreeMap::new(),
             fans: BTreeMap::new(),
             followed: Vec::new(),
+            recalls: BTreeMap::new(),
+            witnessed: BTreeSet::new(),
             breakages: Vec::new(),
             gates: BTreeSet::new(),
             tickets: BTreeMap::new(),
@@ -225,6 +237,7 @@ impl Process {
             replies: BTreeMap::new(),
             syncs: BTreeMap::new(),
             synced: BTreeSet::new(),
+            unsynced: BTreeSet::new(),
             images: BTreeMap::new(),
             hints: BTreeMap::new(),
             awaited: Vec::new(),
@@ -322,6 +335,7 @@ impl Process {
             self.step_groups(ctx);
             self.again = false;
             self.poll_registering(ctx);
+            self.poll_unaware(ctx);
             self.poll_downs(ctx);
             self.poll_volumes(ctx);
             self.poll_breakages(ctx);
@@ -438,6 +452,7 @@ impl Process {
             heard: if is(Mistake::ForgetsWhatItHeard) { View::default() } else { heard },
             up_for: match is(Mistake::TrustsStandIns) {
                 true => Duration::MAX,
+                false if self.up.is_some() && self.unaware.is_empty() => Duration::MAX,
                 false => self.now.saturating_sub(up_at),
             },
             lease,
@@ -466,6 +481,28 @@ impl Process {
         }
     }
 
+    /// Asks all others whether they know of this run: then none of them acts in its stead.
+    fn poll_unaware(&mut self, ctx: &mut Ctx<'_>) {
+        for (other, asked) in std::mem::take(&mut self.unaware) {
+            let told = asked
+                .is_some_and(|(ask, _)| matches!(self.replies.remove(&ask), Some(Reply::Done)));
+            // Who is called down has no lease any more.
+            if told || !self.fleet_now.is_up(other) {
+                self.again = true;
+                continue;
+            }
+            let asked = match asked {
+                Some((ask, until)) if self.now < until => (ask, until),
+                _ => {
+                    let (volume, index) = (VolumeId::new(GroupId::FLEET.get()), self.up_index);
+                    let ask = self.ask(ctx, other, Ask::AppliedUpTo { volume, index });
+                    (ask, self.now + REGISTER_AGAIN_AFTER)
+                }
+            };
+            self.unaware.insert(other, Some(asked));
+        }
+    }
+
     /// Registers this run, however long that takes.
     fn poll_registering(&mut self, ctx: &mut Ctx<'_>) {
         if self.registering.is_none() && self.register_at.is_some_and(|at| at <= self.now) {
@@ -483,9 +520,13 @@ impl Process {
         let Some(mut entry) = self.registering.take() else { return };
         match self.poll_entry(ctx, &mut entry) {
             None => self.registering = Some(entry),
-            Some(Fate::Applied(crate::words::Entered::Fleet(Ok(answer)), _)) => {
+            Some(Fate::Applied(crate::words::Entered::Fleet(Ok(answer)), index)) => {
                 if let ownership::FleetAnswer::Up { incarnation, view } = answer {
                     self.up = Some((view, self.now));
+                    let others = self.fleet_now.members().iter().map(|member| member.id);
+                    let others = others.filter(|id| *id != self.me);
+                    self.unaware = others.map(|id| (id, None)).collect();
+                    self.up_index = index;
                     // From here on a new registration is one of this very process.
                     self.clean = true;
                     self.hold(ctx, ownership::lease::HolderEvent::Up(incarnation));

@@ -153,8 +153,14 @@ impl Process {
                         receiving.work = Some((self.sync(ctx, key), Work::Round(round)));
                     }
                     ReceiveEffect::Finish(base, durable) => {
+                        // There is nobody but its owner, and that one has all of it.
+                        let alike = self.record(key).is_some_and(|r| r.replicas.len() <= 2);
                         let file = self.disk.files.entry(key).or_default();
                         file.received(&base);
+                        if alike {
+                            file.share();
+                            file.settle(file.name());
+                        }
                         if file.durable() < durable {
                             receiving.work = Some((self.sync(ctx, key), Work::Finish));
                         } else {

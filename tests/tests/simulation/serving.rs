@@ -38,6 +38,14 @@ impl Process {
         }
         match job.request.call.clone() {
             Call::Read { .. } => {
+                if !self.is_everywhere(ctx, key, record) {
+                    if let Some(next) = self.wait_for_copies(ctx, job, record, reign) {
+                        return next;
+                    }
+                    if !self.is_everywhere(ctx, key, record) {
+                        return self.park(job);
+                    }
+                }
                 let cells = self.disk.files.entry(key).or_default().cells();
                 self.acknowledge(ctx, key, reign);
                 Next::End(Ending::Outcome(Outcome::Read { cells, verifier }))
@@ -70,7 +78,11 @@ impl Process {
                     return next;
                 }
                 if self.disk.full {
-                    return Next::End(Ending::Outcome(Outcome::Refused(Refusal::NoSpace)));
+                    // A late double of it must not be carried out once there is room.
+                    let outcome = Outcome::Refused(Refusal::NoSpace);
+                    let local = self.volumes.get_mut(&key.0).expect("it is open");
+                    local.answered.insert(job.request.key, (key.1, outcome.clone()));
+                    return Next::End(Ending::Outcome(outcome));
                 }
                 let local = self.volumes.get_mut(&key.0).expect("it is open");
                 if !job.runs && !local.running.insert(job.request.key) {
@@ -217,9 +229,12 @@ impl Process {
     pub fn sync_done(&mut self, ctx: &mut Ctx<'_>, number: u64) {
         let Some((key, sync)) = self.syncs.remove(&number) else { return };
         if self.is_broken(key) {
+            self.unsynced.insert(number);
+            self.again = true;
             return;
         }
         if self.disk.failing && self.may_break(key) {
+            self.unsynced.insert(number);
             ctx.history.broken += 1;
             match ctx.mistake {
                 Mistake::IgnoresFailedSyncs => drop(self.synced.insert(number)),
@@ -254,6 +269,9 @@ impl Process {
                     securing.sync = None;
                 }
                 let securing = *securing;
+                if securing.sync.is_some_and(|number| self.unsynced.remove(&number)) {
+                    return self.not_secured(job, securing.verifier);
+                }
                 self.poll_securing(ctx, job, securing)
             }
             Stage::Changing(entry) => match self.poll_entry(ctx, entry) {
@@ -302,15 +320,7 @@ impl Process {
             Some(Standing::Execute { reign }) if reign.epoch == epoch => Some(reign),
             _ => None,
         };
-        let Some(reign) = reign else {
-            if let Call::Write { .. } = job.request.call {
-                // Done, though not as durable as it was to be.
-                let outcome = Outcome::Wrote { how: How::Unstable, verifier };
-                let local = self.volumes.get_mut(&key.0).expect("it is open");
-                local.answered.entry(job.request.key).or_insert((key.1, outcome));
-            }
-            return self.park(job);
-        };
+        let Some(reign) = reign else { return self.not_secured(job, verifier) };
         match job.request.call {
             Call::Write { .. } => self.wrote(ctx, job, reign, verifier),
             _ => {
@@ -319,6 +329,17 @@ impl Process {
                 Next::End(Ending::Outcome(Outcome::Committed { verifier }))
             }
         }
+    }
+
+    /// Done, though not as durable as it was to be: whoever owns the file goes on.
+    fn not_secured(&mut self, job: &mut Job, verifier: WriteVerifier) -> Next {
+        let key = job.key().expect("it is about a file");
+        if let Call::Write { .. } = job.request.call {
+            let outcome = Outcome::Wrote { how: How::Unstable, verifier };
+            let local = self.volumes.get_mut(&key.0).expect("it is open");
+            local.answered.entry(job.request.key).or_insert((key.1, outcome));
+        }
+        self.park(job)
     }
 
     /// Executes a call about names, or one about an object that is no file; this appliance leads.

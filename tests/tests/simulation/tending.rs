@@ -141,6 +141,7 @@ impl Process {
         for (request, outcome) in answers {
             local.answered.entry(request).or_insert((key.1, outcome));
         }
+        self.witnessed.insert(key);
         Reply::Done
     }
 }

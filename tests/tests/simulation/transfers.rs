@@ -272,7 +272,8 @@ impl Process {
         self.tip(key, reign);
         self.attach(key, transfer);
         let base = self.disk.files.entry(key).or_default().base();
-        let id = TransferId::new(transfer.epoch, self.number());
+        let number = self.number() & u64::from(u32::MAX);
+        let id = TransferId::new(transfer.epoch, reign.view.get() << 32 | number);
         transfer.core = Some(SendCore::new(SendSettings::default(), id, HasData::Yes, base));
         transfer.stage = Stage::Streaming;
         self.connect(ctx, key, transfer);

@@ -4,6 +4,7 @@
 
 use catalog::{Answer, Record};
 use consensus::PeerMessage;
+use extents::CopyState;
 use model::{
     ApplianceId, Change, Cookie, Epoch, GroupId, Index, Name, ObjectId, Refusal, RequestKey, View,
     VolumeId, WriteVerifier,
@@ -134,6 +135,11 @@ pub enum Reply {
     FleetImage(Vec<u8>),
     VolumeImage(Vec<Record>),
     Copied(replicator::Told),
+    /// What a copy holds, and which calls about it are known there.
+    Held {
+        state: CopyState,
+        answers: Vec<(RequestKey, Outcome)>,
+    },
     No,
 }
 

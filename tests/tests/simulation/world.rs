@@ -359,6 +359,7 @@ impl World {
         let acts: BTreeSet<Key> =
             self.files.iter().copied().filter(|key| self.acts_for(at, *key)).collect();
         self.kill(at);
+        self.history.power_cuts.push(self.now);
         // A scenario loses all that can be lost.
         let kept = if self.calm { 0 } else { 400 };
         let Some(disk) = self.machines[at].disk.as_mut() else { return };

@@ -41,6 +41,8 @@ pub enum CopyWhat {
         settled: Mark,
         /// Whether all up to the last is to be durable when it is answered.
         durable: bool,
+        /// Whether all calls were told that made what comes before them.
+        told: bool,
         /// In order; none if only a question is asked.
         changes: Vec<ChangeHead>,
     },
@@ -125,10 +127,10 @@ pub enum CopyTold {
 impl CopyWhat {
     /// A batch of changes, and the bytes that travel beside it.
     pub fn of_batch(batch: Batch, settled: Mark) -> (Self, Bytes) {
-        let Batch { previous, frames, durable, .. } = batch;
+        let Batch { previous, frames, durable, joins, .. } = batch;
         let mut payloads = Vec::new();
         let changes = frames.into_iter().map(|frame| head_of(frame, &mut payloads)).collect();
-        (Self::Changes { previous, settled, durable, changes }, joined(&payloads))
+        (Self::Changes { previous, settled, durable, told: joins, changes }, joined(&payloads))
     }
 
     /// A piece of what a copy becomes, and the bytes that travel beside it.
@@ -289,7 +291,7 @@ mod tests {
         let cut = Frame { change: FrameChange::SetSize(9), ..write(6, b"") };
         let frames = vec![write(4, b"one"), write(5, b"two"), cut];
         let (previous, durable) = (mark(3), true);
-        let batch = Batch { number: 1, previous, frames: frames.clone(), durable };
+        let batch = Batch { number: 1, previous, frames: frames.clone(), durable, joins: false };
         let (what, payload) = CopyWhat::of_batch(batch, mark(2));
         let CopyWhat::Changes { changes, .. } = what else { panic!("changes") };
         assert_eq!(frames_of(changes.clone(), payload.clone()), Ok(frames));

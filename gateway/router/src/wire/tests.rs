@@ -30,6 +30,7 @@ fn requests() -> Vec<Request> {
         Request::Copies { volume: VolumeId::new(2), appliance: ApplianceId::new(3) },
         Request::Pin { volume: VolumeId::new(2), object, to: Some(ApplianceId::new(3)) },
         Request::Jobs,
+        Request::InView { view: View::new(7) },
         Request::Ledger(LedgerQuestion { volume: Some(VolumeId::new(2)), object: Some(object) }),
     ]
 }

@@ -40,7 +40,7 @@ pub fn check(history: &History) -> Result<(), String> {
     }
     for ((volume, object), file) in &files {
         for cell in 0..CELLS {
-            file.check(cell).map_err(|what| {
+            file.check(cell, &history.power_cuts).map_err(|what| {
                 format!("cell {cell} of object {object} of volume {volume}: {what}")
             })?;
         }
@@ -81,7 +81,7 @@ impl Write {
 }
 
 impl File {
-    fn check(&self, cell: usize) -> Result<(), String> {
+    fn check(&self, cell: usize, power_cuts: &[u64]) -> Result<(), String> {
         let covers = |w: &&Write| (w.cell..w.cell + w.cells).contains(&cell);
         let writes: Vec<&Write> = self.writes.iter().filter(covers).collect();
         for read in &self.reads {
@@ -103,16 +103,19 @@ impl File {
                 }
             }
         }
-        self.check_reads(cell, &writes)?;
-        self.check_returns(cell)
+        self.check_reads(cell, &writes, power_cuts)?;
+        self.check_returns(cell, power_cuts)
     }
 
     /// What was overwritten does not come back while nothing was lost: it would have been written
     /// twice.
-    fn check_returns(&self, cell: usize) -> Result<(), String> {
+    fn check_returns(&self, cell: usize, power_cuts: &[u64]) -> Result<(), String> {
         let value = |read: &Read| read.cells[cell];
         for last in self.reads.iter().filter(|read| value(read) != 0) {
-            let same_time = |read: &&Read| read.verifier == last.verifier;
+            let same_time = |read: &&Read| {
+                let cut = |at: &u64| read.invoked < *at && *at < last.answered;
+                read.verifier == last.verifier || !power_cuts.iter().any(cut)
+            };
             let others = self.reads.iter().filter(same_time).filter(|r| value(r) != value(last));
             for between in others.filter(|read| read.answered < last.invoked) {
                 let mut alike = self.reads.iter().filter(same_time);
@@ -125,8 +128,14 @@ impl File {
         Ok(())
     }
 
-    /// What a read saw is not missed by a later one.
-    fn check_reads(&self, cell: usize, writes: &[&Write]) -> Result<(), String> {
+    /// What a read saw is not missed by a later one, unless power went: what is shown is at every
+    /// copy that may be shown later.
+    fn check_reads(
+        &self,
+        cell: usize,
+        writes: &[&Write],
+        power_cuts: &[u64],
+    ) -> Result<(), String> {
         for first in &self.reads {
             let Some(seen) = writes.iter().find(|w| w.value == first.cells[cell]) else { continue };
             for second in self.reads.iter().filter(|second| first.answered < second.invoked) {
@@ -135,7 +144,10 @@ impl File {
                     Some(other) => other.value != seen.value && other.is_before(seen.invoked),
                     None => true,
                 };
-                let lost = second.verifier != first.verifier && !self.is_secured(seen, second);
+                let cut = |at: &u64| seen.invoked < *at && *at < second.answered;
+                let lost = second.verifier != first.verifier
+                    && !self.is_secured(seen, second)
+                    && power_cuts.iter().any(cut);
                 if older && !lost {
                     return Err(format!("a read saw {}, a later one {value}", seen.value));
                 }
