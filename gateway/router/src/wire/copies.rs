@@ -103,7 +103,7 @@ pub enum CopyTold {
         /// Whether it is durable up to there.
         durable: bool,
     },
-    /// It is not what the owner takes it for.
+    /// It is not what the owner takes it for; or there is no file of which it could say anything.
     Gap,
     /// Not under this view or epoch.
     NotNow,
