@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use nfs_wire::message::Body;
-use nfs_wire::nfs3::{Args, FileHandle, Path, Procedure, Reply};
+use nfs_wire::nfs3::{Args, FileHandle, Path, Reply};
 use nfs_wire::rpc::{Answer, AuthSys, CallHeader, Gids, call};
 use nfs_wire::{Credential, Encoded, Framing, RecordReader, Xid, mount, nfs3};
 use tokio::io::Interest;
@@ -82,6 +82,7 @@ impl<F: FnMut(u64) -> Args> Source for Times<F> {
 /// One TCP connection to an NFS server.
 #[derive(Debug)]
 pub struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
     records: RecordReader,
     scratch: BytesMut,
@@ -91,6 +92,8 @@ pub struct Connection {
     /// Counts the calls, so that a late reply can't be taken for another call's.
     calls: u32,
     outbox: VecDeque<Encoded>,
+    /// The server has closed it: what waits is sent again on another one, as a kernel's client does.
+    closed: bool,
 }
 
 /// A call on its way.
@@ -98,7 +101,7 @@ pub struct Connection {
 struct Waiting {
     xid: u32,
     number: u64,
-    procedure: Procedure,
+    args: Args,
     since: Instant,
 }
 
@@ -112,6 +115,7 @@ impl Connection {
         let machine = Bytes::from_static(b"benches");
         let gids = Gids::new(&[]).expect("no groups are few enough");
         Self {
+            address,
             stream,
             records: RecordReader::new(REPLY_BYTES_MAX),
             scratch: BytesMut::new(),
@@ -122,6 +126,20 @@ impl Connection {
             // same arguments would be this call, sent again.
             calls: CONNECTIONS.fetch_add(1, Ordering::Relaxed).wrapping_mul(XID_STRIDE),
             outbox: VecDeque::new(),
+            closed: false,
+        }
+    }
+
+    async fn dial_again(&mut self) {
+        let address = self.address;
+        let fresh = Self::dial(address).await;
+        (self.stream, self.records, self.closed) = (fresh.stream, fresh.records, false);
+        self.outbox.clear();
+        let waiting: Vec<(u32, Args)> =
+            self.slots.iter().flatten().map(|waiting| (waiting.xid, waiting.args.clone())).collect();
+        for (xid, args) in waiting {
+            let procedure = args.procedure().code();
+            self.encode(xid, (nfs3::PROGRAM, nfs3::VERSION, procedure), &args);
         }
     }
 
@@ -162,6 +180,9 @@ impl Connection {
             if !more && self.free.len() == depth {
                 return latencies;
             }
+            if self.closed {
+                self.dial_again().await;
+            }
             self.send();
             if self.receive(source, &mut latencies) {
                 tokio::task::consume_budget().await;
@@ -177,9 +198,9 @@ impl Connection {
         let slots = u32::try_from(self.slots.len()).expect("depths are small");
         let xid = (self.calls % (u32::MAX / slots)) * slots
             + u32::try_from(slot).expect("depths are small");
-        let procedure = args.procedure();
-        self.encode(xid, (nfs3::PROGRAM, nfs3::VERSION, procedure.code()), args);
-        self.slots[slot] = Some(Waiting { xid, number, procedure, since: Instant::now() });
+        self.encode(xid, (nfs3::PROGRAM, nfs3::VERSION, args.procedure().code()), args);
+        let args = args.clone();
+        self.slots[slot] = Some(Waiting { xid, number, args, since: Instant::now() });
     }
 
     fn encode(&mut self, xid: u32, procedure: (u32, u32, u32), args: &impl Body) {
@@ -203,6 +224,7 @@ impl Connection {
             match self.stream.try_write_vectored(&slices[..filled]) {
                 Ok(written) => self.take_written(written),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if is_end(e.kind()) => return self.closed = true,
                 Err(e) => panic!("the server does not take calls any more: {e}"),
             }
         }
@@ -223,8 +245,9 @@ impl Connection {
     /// Reads once, and takes the replies that are there; false if nothing could be read.
     fn receive(&mut self, source: &mut impl Source, latencies: &mut Latencies) -> bool {
         match self.stream.try_read_buf(&mut self.records.spare()) {
-            Ok(0) => panic!("the server has closed the connection"),
+            Ok(0) => self.closed = true,
             Ok(_) => {}
+            Err(e) if is_end(e.kind()) => self.closed = true,
             Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
             Err(e) => panic!("the server answers no more: {e}"),
         }
@@ -233,7 +256,7 @@ impl Connection {
             let slot = answer.xid.0 as usize % self.slots.len();
             let waiting = self.slots[slot].take().expect("a reply answers a call");
             assert_eq!(waiting.xid, answer.xid.0, "a reply answers a call");
-            let procedure = waiting.procedure;
+            let procedure = waiting.args.procedure();
             let results =
                 answer.outcome.unwrap_or_else(|refusal| panic!("{procedure:?}: {refusal}"));
             let reply = Reply::decode(procedure, &results)
@@ -250,6 +273,9 @@ impl Connection {
     }
 
     async fn wait(&mut self) {
+        if self.closed {
+            return;
+        }
         let interest = if self.outbox.is_empty() {
             Interest::READABLE
         } else {
@@ -283,6 +309,11 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether the other end has ended the connection.
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 /// What several connections did together.
