@@ -45,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("volume", &["model"]),
     ("nfs-server", &["model", "nfs-wire", "volume"]),
     ("admin", &["model", "volume"]),
+    ("notices", &[]),
     (
         "router",
         &["catalog", "consensus", "extents", "mesh", "model", "ownership", "replicator", "volume"],
@@ -59,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "mesh",
             "model",
             "nfs-server",
+            "notices",
             "ownership",
             "replicator",
             "router",
@@ -109,6 +111,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // The admin API has a certificate of its own: operators come from outside the fleet.
     ("rcgen", &["mesh", "benches", "admin"]),
     ("axum", &["admin"]),
+    ("lettre", &["notices"]),
     ("clap", &["holdfast", "benches"]),
 ];
 

@@ -95,6 +95,7 @@ fn is_test(path: &str) -> bool {
 const MOSTLY_PURE: &[(&str, &str)] = &[
     ("catalog", "catalog/src/fjall.rs"),
     ("consensus", "consensus/src/engine.rs"),
+    ("notices", "notices/src/driver"),
     ("replicator", "replicator/src/driver"),
 ];
 
