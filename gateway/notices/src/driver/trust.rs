@@ -93,6 +93,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_system_is_believed_or_it_is_said_what_it_lacks() {
+        match Trust::open(Path::new("")) {
+            Ok(trust) => assert!(trust.starttls("mail.example.org").is_ok()),
+            Err((_, reason)) => assert!(reason.contains("install"), "{reason}"),
+        }
+    }
+
+    #[test]
     fn a_file_without_a_certificate_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");

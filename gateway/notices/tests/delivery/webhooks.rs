@@ -243,3 +243,33 @@ fn a_secret_that_others_can_read_is_refused_with_its_key() {
     assert_eq!(bad.key, "[[notify.webhook]] 1: secret_file");
     assert!(bad.reason.contains("chmod o="), "{bad}");
 }
+
+#[test]
+fn what_is_told_and_sent_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // All tasks are on this thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let replies = [500, 404, 200].map(Reply::Status).to_vec();
+            let receiver = Receiver::plain(replies).await;
+            let (notifier, running) = start(&receiver.toml("http", ""), hurried());
+            notifier.tell(notice("first"));
+            notifier.tell(notice("first"));
+            notifier.tell(notice("second"));
+            assert_eq!(soon(running.stop(Duration::from_secs(20))).await, 0);
+        });
+    });
+    let rendered = handle.render();
+    for line in [
+        "holdfast_notices_total{status=\"error\"} 2",
+        "holdfast_notices_suppressed_total 1",
+        "holdfast_notice_deliveries_total{kind=\"webhook\",outcome=\"failed\"} 1",
+        "holdfast_notice_deliveries_total{kind=\"webhook\",outcome=\"refused\"} 1",
+        "holdfast_notice_deliveries_total{kind=\"webhook\",outcome=\"delivered\"} 1",
+        "holdfast_notices_waiting{target=\"webhook 1 127.0.0.1\"} 0",
+    ] {
+        assert!(rendered.lines().any(|given| given == line), "{line}\n{rendered}");
+    }
+}

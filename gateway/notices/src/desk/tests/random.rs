@@ -10,6 +10,8 @@ use super::*;
 const TARGETS: usize = 3;
 const SEEDS: u64 = 60;
 const HOURS: u64 = 60;
+/// Fifty times as many as a run needs.
+const STEPS_MAX: u32 = 500_000;
 
 #[test]
 fn nothing_is_lost_but_what_is_counted_and_nothing_overtakes() {
@@ -199,6 +201,7 @@ struct Simulation {
     down_until: [Duration; TARGETS],
     record: Vec<(usize, Happened)>,
     told: Vec<(Number, Status)>,
+    told_at: Vec<Duration>,
 }
 
 impl Simulation {
@@ -215,13 +218,17 @@ impl Simulation {
             down_until: [Duration::ZERO; TARGETS],
             record: Vec::new(),
             told: Vec::new(),
+            told_at: Vec::new(),
         }
     }
 
     fn run(&mut self) {
         let end = Duration::from_secs(HOURS * 3600);
         let mut tell_at = Duration::ZERO;
+        let mut steps = 0;
         while tell_at < end {
+            steps += 1;
+            assert!(steps < STEPS_MAX, "time stands still at {:?}", self.world.at);
             let ends = self.under_way.iter().flatten().map(|(at, _)| *at).min();
             let wakes = self.world.desk.wake_at().map(|at| at.since(Moment::default()));
             let next = [Some(tell_at), ends, wakes].into_iter().flatten().min().unwrap();
@@ -278,11 +285,23 @@ impl Simulation {
         self.perform(effects);
     }
 
+    /// Only what is old is given up, and only from a full queue something is dropped.
+    fn check_loss(&self, target: Target, number: Number, loss: Loss) {
+        let age = self.world.at - self.told_at[(number.get() - FIRST) as usize];
+        let waiting = self.world.desk.targets()[target.0].waiting;
+        match loss {
+            Loss::GivenUp => assert!(age >= Pace::default().give_up_after, "{number}: {age:?}"),
+            Loss::Dropped => assert_eq!(waiting, QUEUE_MAX, "{number}"),
+            Loss::Refused => {}
+        }
+    }
+
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Listed(numbered) => {
                     self.told.push((numbered.number, numbered.notice.status));
+                    self.told_at.push(self.world.at);
                 }
                 Effect::Deliver(delivery) => {
                     let index = delivery.target.0;
@@ -296,6 +315,7 @@ impl Simulation {
                     self.under_way[index] = Some((ends, delivery));
                 }
                 Effect::Lost(target, number, loss) => {
+                    self.check_loss(target, number, loss);
                     self.record.push((target.0, Happened::Lost(number, loss)));
                 }
                 Effect::Suppressed(_)
