@@ -48,6 +48,14 @@ pub struct Pace {
     pub mail_wait: Duration,
 }
 
+/// To which targets a notice goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whither {
+    /// Those that take what is as bad.
+    WhereWanted,
+    ToAll,
+}
+
 /// Which target, counted from 0 in the order of the settings, webhooks first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target(pub(crate) usize);
@@ -61,6 +69,8 @@ pub struct Chance(pub u32);
 pub enum Event {
     /// Somebody tells.
     Told(Notice),
+    /// Somebody tries the targets: it goes to each, however little it is, and repeats nothing.
+    Tried(Notice),
     /// The delivery that was under way ended.
     Ended {
         /// Where it went.
@@ -161,6 +171,9 @@ impl Desk {
         let mut effects = Vec::new();
         match event {
             Event::Told(notice) => self.told(now, notice.bounded(), &mut effects),
+            Event::Tried(notice) => {
+                self.list(now, notice.bounded(), Whither::ToAll, &mut effects);
+            }
             Event::Ended { target, outcome, chance } => {
                 let queue = &mut self.queues[target.0];
                 queue.ended(target, now.moment, (outcome, chance), &self.pace, &mut effects);
@@ -188,6 +201,10 @@ impl Desk {
                 notice.details.insert(SUPPRESSED.to_owned(), suppressed.to_string());
             }
         }
+        self.list(now, notice, Whither::WhereWanted, effects);
+    }
+
+    fn list(&mut self, now: Now, notice: Notice, whither: Whither, effects: &mut Vec<Effect>) {
         let numbered = Arc::new(Numbered { number: self.next, time: now.wall, notice });
         self.next = self.next.next();
         if self.newest.len() == NEWEST_MAX {
@@ -196,6 +213,9 @@ impl Desk {
         self.newest.push_back(Listed { numbered: numbered.clone(), repeated: 0 });
         effects.push(Effect::Listed(numbered.clone()));
         for (index, queue) in self.queues.iter_mut().enumerate() {
+            if whither == Whither::WhereWanted && !queue.wants(&numbered.notice) {
+                continue;
+            }
             let dropped = queue.push(Waiting { since: now.moment, numbered: numbered.clone() });
             effects
                 .extend(dropped.map(|number| Effect::Lost(Target(index), number, Loss::Dropped)));

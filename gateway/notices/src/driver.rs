@@ -7,6 +7,7 @@
 mod bounded;
 mod files;
 mod mail;
+mod trial;
 mod trust;
 mod webhook;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -29,6 +30,8 @@ use crate::settings::{BadSetting, Entry, Settings, Tls};
 use crate::when::{Moment, Now, WallTime};
 use mail::MailWay;
 use webhook::WebhookWay;
+
+pub use trial::{Trial, TrialOutcome};
 
 /// Takes notices from anywhere in the program. Clones are the same notifier.
 #[derive(Clone)]
@@ -69,6 +72,15 @@ struct Ended {
     reason: String,
 }
 
+/// That a delivery ended.
+#[derive(Clone)]
+struct End {
+    target: Target,
+    number: Number,
+    outcome: Outcome,
+    reason: String,
+}
+
 /// A target as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TargetView {
@@ -95,6 +107,8 @@ struct Shared {
     stepped: Notify,
     /// A delivery ended.
     ended: Notify,
+    /// How each one ended, for whoever tries the targets.
+    ends: broadcast::Sender<End>,
     random: SystemRandom,
 }
 
@@ -154,6 +168,7 @@ impl Notifier {
             ways,
             stepped: Notify::new(),
             ended: Notify::new(),
+            ends: broadcast::Sender::new(ENDS_MAX),
             random: SystemRandom::new(),
         });
         let mut running = Running { shared: shared.clone(), tasks: JoinSet::new() };
@@ -220,6 +235,7 @@ async fn deliver_each(
 ) {
     while let Some(delivery) = deliveries.recv().await {
         let letter = Letter::new(&shared.appliance, &delivery);
+        let number = delivery.numbered.number;
         let Ended { outcome, reason } = match &way {
             Way::Webhook(webhook) => webhook.deliver(&letter, pace.webhook_wait).await,
             Way::Mail(mail) => mail.deliver(&letter, pace.mail_wait).await,
@@ -231,6 +247,8 @@ async fn deliver_each(
         let reason = tidy(reason, REASON_BYTES_MAX);
         shared.step(Event::Ended { target: delivery.target, outcome, chance }, &reason);
         shared.ended.notify_one();
+        // Usually nobody listens.
+        let _ = shared.ends.send(End { target: delivery.target, number, outcome, reason });
     }
 }
 
@@ -244,27 +262,33 @@ async fn wake_in_time(shared: Arc<Shared>) {
         };
         let wait = wake_at.since(shared.clock.now().moment);
         tokio::select! {
-            () = tokio::time::sleep(wait) => shared.step(Event::Woke, ""),
+            () = tokio::time::sleep(wait) => drop(shared.step(Event::Woke, "")),
             () = shared.stepped.notified() => {}
         }
     }
 }
 
 impl Shared {
-    fn step(&self, event: Event, reason: &str) {
+    /// Gives the number of the notice that was listed by this step, if one was.
+    fn step(&self, event: Event, reason: &str) -> Option<Number> {
         let (effects, states) = {
             let mut desk = self.desk.lock();
             // Read under the lock, so that moments never go back.
             let now = self.clock.now();
             (desk.step(now, event), desk.targets())
         };
+        let mut listed = None;
         for effect in effects {
+            if let Effect::Listed(numbered) = &effect {
+                listed = Some(numbered.number);
+            }
             self.perform(effect, reason);
         }
         for (named, state) in self.targets.iter().zip(states) {
             metric::waiting(&named.name, state.waiting);
         }
         self.stepped.notify_one();
+        listed
     }
 
     fn perform(&self, effect: Effect, reason: &str) {
@@ -337,5 +361,7 @@ impl Clock {
     }
 }
 
+/// Who tries the targets is late by less; what it misses it reports as not known yet.
+const ENDS_MAX: usize = 256;
 /// Of what a receiver says, for the log.
 const REASON_BYTES_MAX: usize = 300;

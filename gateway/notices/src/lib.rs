@@ -46,7 +46,7 @@ mod when;
 
 pub use desk::{Chance, Delivery, Desk, Effect, Event, Loss, Outcome, Pace, TargetState};
 pub use desk::{NEWEST_MAX, QUEUE_MAX, Target};
-pub use driver::{Notifier, Running, TargetView, Targets};
+pub use driver::{Notifier, Running, TargetView, Targets, Trial, TrialOutcome};
 pub use letter::ApplianceName;
 pub use metric::names;
 pub use notice::{

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Chance, Delivery, Effect, Loss, Outcome, Pace, QUEUE_MAX, Target, TargetState};
-use crate::notice::{Number, Numbered, Status};
+use crate::notice::{Notice, Number, Numbered, Status};
 use crate::when::Moment;
 
 pub(super) struct Queue {
@@ -46,11 +46,13 @@ impl Queue {
         }
     }
 
-    /// Takes a notice if it is bad enough; gives the one that it displaced.
+    /// Whether a notice is bad enough for it.
+    pub(super) fn wants(&self, notice: &Notice) -> bool {
+        notice.status >= self.least
+    }
+
+    /// Takes a notice; gives the one that it displaced.
     pub(super) fn push(&mut self, new: Waiting) -> Option<Number> {
-        if new.numbered.notice.status < self.least {
-            return None;
-        }
         let displaced = match self.len() < QUEUE_MAX {
             true => None,
             // The one under way is older, and may have arrived.

@@ -128,6 +128,8 @@ fn another_subject_job_status_or_message_is_another_notice() {
     for other in others {
         assert!(matches!(world.step(Event::Told(other))[..], [Effect::Listed(_)]));
     }
+    let again = world.step(Event::Told(first.clone()));
+    assert!(matches!(again[..], [Effect::Listed(_)]), "another was told of it since");
     let details = BTreeMap::from([("disk".to_owned(), "sdb".to_owned())]);
     let same = world.step(Event::Told(Notice { details, ..first }));
     assert!(matches!(same[..], [Effect::Suppressed(_)]), "details make no other notice");
@@ -281,4 +283,15 @@ fn the_list_keeps_the_newest_and_is_read_forward() {
 #[should_panic(expected = "under way")]
 fn what_was_not_under_way_can_t_end() {
     World::new(1).ended(0, Outcome::Delivered);
+}
+
+#[test]
+fn a_trial_goes_to_every_target_and_repeats_nothing() {
+    let mut world = World::with(&[Status::Error, Status::Good]);
+    for number in 0..2 {
+        let effects = world.step(Event::Tried(notice("a", Status::Info)));
+        let expected = [(0, FIRST + number, 0), (1, FIRST + number, 0)];
+        assert_eq!(deliveries(&effects), expected, "whatever the target takes otherwise");
+        (0..2).for_each(|target| drop(world.ended(target, Outcome::Delivered)));
+    }
 }
