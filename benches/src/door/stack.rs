@@ -72,6 +72,7 @@ fn open(root: &Path) -> Result<Arc<Router<FjallStore>>, String> {
         space,
         factory: Arc::new(factory),
         rebuild_after: Duration::ZERO,
+        herald: Arc::new(router::Unheard),
     };
     Router::start(parts, Start::Unclean).map_err(|e| e.to_string())
 }

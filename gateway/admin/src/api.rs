@@ -5,6 +5,7 @@
 //! ask; that is the listener's.
 
 mod appliance;
+mod events;
 mod extract;
 mod fleet;
 mod objects;
@@ -93,6 +94,8 @@ fn routes<O: Operator>() -> Routes<O> {
         .at("/v1/objects/transfer", p(), post(objects::transfer_path::<O>))
         .at("/v1/objects/pin", p(), post(objects::pin_path::<O>))
         .at("/v1/objects/{volume}/{object}/transfer", p(), post(objects::transfer_object::<O>))
+        .at("/v1/events", g(), get(events::list_events::<O>))
+        .at("/v1/notify/test", p(), post(events::try_notify::<O>))
         .at("/v1/ledger", g(), get(objects::show_ledger::<O>))
         .at("/v1/jobs", g(), get(objects::list_jobs::<O>))
         .at("/v1/jobs/{id}", g(), get(objects::show_job::<O>))

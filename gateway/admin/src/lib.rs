@@ -23,9 +23,9 @@ pub use operator::{Operator, Problem, ProblemKind};
 pub use tls::{BadFingerprint, Fingerprint, Identity, connect};
 pub use token::Token;
 pub use views::{
-    ChangeView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, ExplainView,
-    ExportView, FaultView, FleetView, ForwardsView, HeldView, InvitationView, Invite, JobView,
-    Join, LabelsView, LedgerView, MemberView, OpenInvitationView, PinWanted, RemoteView,
-    RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
-    VolumePolicy, VolumeView, WhereView,
+    ChangeView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, EventView,
+    ExplainView, ExportView, FaultView, FleetView, ForwardsView, HeldView, InvitationView, Invite,
+    JobView, Join, LabelsView, LedgerView, MemberView, OpenInvitationView, PinWanted, RemoteView,
+    RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, TrialView, Undelete,
+    VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };

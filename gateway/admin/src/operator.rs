@@ -8,10 +8,10 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::views::{
-    CheckView, CreateVolume, DeletedVolumeView, DrainView, ExplainView, FaultView, FleetView,
-    InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView, PinWanted,
-    RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
-    VolumePolicy, VolumeView, WhereView,
+    CheckView, CreateVolume, DeletedVolumeView, DrainView, EventView, ExplainView, FaultView,
+    FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView,
+    PinWanted, RemovalHow, RemovalView, StatusView, TokenView, Transfer, TransferTo, TrialView,
+    Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 
 /// Why something was not done (RFC 9457).
@@ -210,6 +210,12 @@ pub trait Operator: Send + Sync + 'static {
         &self,
         path: Option<&str>,
     ) -> impl Future<Output = Result<LedgerView, Problem>> + Send;
+
+    /// At most `limit` notices: those after that number, or the newest; the older ones first.
+    fn events(&self, after: Option<u64>, limit: usize) -> Vec<EventView>;
+
+    /// Sends a notice to every target, and says what became of it.
+    fn try_notify(&self) -> impl Future<Output = Result<Vec<TrialView>, Problem>> + Send;
 
     /// What opens the API over TCP.
     fn token(&self) -> Result<TokenView, Problem>;

@@ -7,10 +7,10 @@ use model::{Entropy, ExportRule};
 
 use crate::operator::{Operator, Problem, ProblemKind};
 use crate::views::{
-    CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, ExplainView, ExportView,
-    FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView,
-    OpenInvitationView, PinWanted, RemovalHow, RemovalView, StatusView, TokenView, Transfer,
-    TransferTo, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
+    CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, EventView, ExplainView,
+    ExportView, FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView,
+    LedgerView, OpenInvitationView, PinWanted, RemovalHow, RemovalView, StatusView, TokenView,
+    Transfer, TransferTo, TrialView, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 
 /// Bytes that count up.
@@ -44,6 +44,8 @@ impl FakeOperator {
     }
 }
 
+/// So many notices there are, from 1 on.
+pub const EVENTS: u64 = 300;
 /// So many looks after which the job has ended.
 pub const JOB_LOOKS: usize = 3;
 
@@ -220,6 +222,7 @@ impl Operator for FakeOperator {
             epoch: 0,
             copies: vec!["ada".to_owned()],
             stale: vec![],
+            state: "in_sync".to_owned(),
             pinned: None,
         })
     }
@@ -262,6 +265,26 @@ impl Operator for FakeOperator {
 
     async fn ledger(&self, _path: Option<&str>) -> Result<LedgerView, Problem> {
         Ok(LedgerView { changes: vec![], unheard: vec![] })
+    }
+
+    fn events(&self, after: Option<u64>, limit: usize) -> Vec<EventView> {
+        let event = |number| EventView {
+            number,
+            time: "2026-01-01T00:00:00.000Z".to_owned(),
+            status: "error".to_owned(),
+            subject: "appliance bob".to_owned(),
+            job: "fleet".to_owned(),
+            message: "Appliance bob is down.".to_owned(),
+            details: Default::default(),
+            repeated: 0,
+        };
+        let first = after.map_or(1, |after| after + 1);
+        (first..=EVENTS).take(limit).map(event).collect()
+    }
+
+    async fn try_notify(&self) -> Result<Vec<TrialView>, Problem> {
+        let target = "webhook 1 hooks.example.org".to_owned();
+        Ok(vec![TrialView { target, delivered: true, outcome: "delivered".to_owned() }])
     }
 
     fn token(&self) -> Result<TokenView, Problem> {
@@ -309,6 +332,7 @@ fn media(exports: Vec<ExportView>) -> VolumeView {
         replicas: 1,
         durability: "all-in-sync".to_owned(),
         degraded: 0,
+        state: "in_sync".to_owned(),
     }
 }
 

@@ -1,10 +1,14 @@
 //! What the API shows and takes, as JSON. Fields are only ever added.
 
+mod events;
+
 use std::collections::BTreeMap;
 
 use model::{ExportAccess, ExportRule, Squash};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use self::events::{EventView, TrialView};
 
 /// One appliance at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -89,6 +93,10 @@ pub struct VolumeView {
     /// How many files have a copy that is not whole.
     #[serde(default)]
     pub degraded: usize,
+    /// `in_sync`, `resyncing`, `degraded`, `unavailable`, or `unknown`: this appliance can't
+    /// tell.
+    #[serde(default = "unknown")]
+    pub state: String,
 }
 
 /// How a volume's files are kept; what is absent stays.
@@ -385,6 +393,9 @@ pub struct WhereView {
     pub copies: Vec<String>,
     /// Those of them that miss something.
     pub stale: Vec<String>,
+    /// `in_sync`, `resyncing`, `degraded` or `unavailable`.
+    #[serde(default = "unknown")]
+    pub state: String,
     /// Where the operator wants it, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
@@ -550,6 +561,10 @@ fn one() -> u8 {
 
 fn all_in_sync() -> String {
     "all-in-sync".to_owned()
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
 }
 
 fn root_mode() -> u32 {

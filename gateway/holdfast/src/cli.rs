@@ -1,5 +1,6 @@
 //! The commands. `serve` runs an appliance; all others talk to the running one over its socket.
 
+mod events;
 mod fleet;
 mod object;
 mod volume;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::{ExportAccess, Squash};
 use serde::Serialize;
 
+use self::events::NotifyVerb;
 use self::fleet::{FleetVerb, JobVerb};
 use self::object::ObjectVerb;
 use self::volume::VolumeVerb;
@@ -80,6 +82,15 @@ enum Verb {
     /// Show, wait for and cancel jobs
     #[command(subcommand)]
     Job(JobVerb),
+    /// Show what a person must know: what broke, and what is well again
+    Events {
+        /// Go on with what comes
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Try the webhooks and mails that the configuration names
+    #[command(subcommand)]
+    Notify(NotifyVerb),
     /// Show which files changed their owner, when and why
     Ledger,
     /// Show what opens this appliance's admin API to other machines
@@ -228,6 +239,9 @@ fn talk(client: &Client, show: Show, verb: Verb) -> Result<ExitCode, String> {
             fleet::join(client, show, &Join { token, address, witness })
         }
         Verb::Job(verb) => fleet::job(client, show, verb),
+        Verb::Events { follow: false } => events::list(client, show),
+        Verb::Events { follow: true } => events::follow(client, show),
+        Verb::Notify(NotifyVerb::Test) => events::try_targets(client, show),
         Verb::Ledger => object::ledger(client, show, None),
         Verb::Admin(AdminVerb::Token) => {
             let token: TokenView = client.ask(Method::Get, "/v1/admin/token")?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use admin::ExportView;
 use model::{ExportAccess, ExportRule, RootDirectory, Squash, is_volume_name};
 use nfs_server::{RpcbindMode, Settings};
+use notices::Targets;
 use ownership::{ADDRESSES_MAX, Labels};
 use serde::Deserialize;
 use thiserror::Error;
@@ -34,6 +35,9 @@ pub struct Config {
     /// Copies of files at several appliances.
     #[serde(default)]
     pub copies: Copies,
+    /// Whom what a person must know is sent to.
+    #[serde(default)]
+    pub notify: notices::Settings,
     /// How much at once.
     #[serde(default)]
     pub limits: Limits,
@@ -290,6 +294,10 @@ impl Config {
         }
         if let Err(refusal) = Labels(self.labels.clone()).check() {
             return bad("labels", refusal.to_string());
+        }
+        // Secrets are read here, too: what can't be sent later is known before.
+        if let Err(notices::BadSetting { key, reason }) = Targets::open(&self.notify) {
+            return Err((key, reason));
         }
         if self.mesh.advertise.len() > ADDRESSES_MAX {
             return bad("mesh.advertise", format!("at most {ADDRESSES_MAX} addresses"));

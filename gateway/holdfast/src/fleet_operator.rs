@@ -3,20 +3,22 @@
 mod files;
 mod fleet;
 mod leaving;
+mod notify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{
-    CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, ExplainView, ExportView,
-    FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView,
-    OpenInvitationView, Operator, PinWanted, Problem, ProblemKind, RemoteView, RemovalHow,
-    RemovalView, StatusView, Token, TokenView, Transfer, TransferTo, Undelete, VolumeMembers,
-    VolumePolicy, VolumeView, WhereView,
+    CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, EventView, ExplainView,
+    ExportView, FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView,
+    LedgerView, OpenInvitationView, Operator, PinWanted, Problem, ProblemKind, RemoteView,
+    RemovalHow, RemovalView, StatusView, Token, TokenView, Transfer, TransferTo, TrialView,
+    Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;
 use model::{ApplianceId, Clock, Durability, Entropy, ExportRule, ObjectId, Policy, RootDirectory};
+use notices::Notifier;
 use ownership::FleetRefusal;
 use router::{OperatorRefusal, Router, VolumeStatus};
 use tokio::sync::mpsc;
@@ -40,6 +42,8 @@ pub struct FleetOperator {
     pub entropy: Arc<dyn Entropy>,
     /// When it began to serve.
     pub since: Duration,
+    /// What a person must know.
+    pub notifier: Notifier,
     /// All metrics.
     pub metrics: PrometheusHandle,
     /// Changes of one volume's exports are read, changed and written: one at a time.
@@ -262,6 +266,14 @@ impl Operator for FleetOperator {
         self.history(path).await
     }
 
+    fn events(&self, after: Option<u64>, limit: usize) -> Vec<EventView> {
+        self.told(after, limit)
+    }
+
+    async fn try_notify(&self) -> Result<Vec<TrialView>, Problem> {
+        self.try_targets().await
+    }
+
     fn token(&self) -> Result<TokenView, Problem> {
         Ok(TokenView { token: self.token.as_str().to_owned(), admin: self.remote.clone() })
     }
@@ -308,6 +320,7 @@ impl FleetOperator {
                 Durability::Local => LOCAL.to_owned(),
             },
             degraded: status.degraded,
+            state: status.health.word().to_owned(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod fleet;
 mod fleet_operator;
+mod happenings;
 mod ledger;
 mod print;
 mod remote_admin;

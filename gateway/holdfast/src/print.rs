@@ -1,11 +1,13 @@
 //! Tables that people read.
 
+mod events;
 mod fleet;
 
 use admin::{CheckView, DeletedVolumeView, ExportView, FaultView, JobView, StatusView, VolumeView};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{ExportAccess, Squash};
 
+pub use self::events::*;
 pub use self::fleet::*;
 
 /// The appliance at a glance.
@@ -39,6 +41,7 @@ pub fn volumes(volumes: &[VolumeView]) -> String {
     let rows = volumes.iter().map(|volume| {
         vec![
             volume.name.clone(),
+            state(&volume.state),
             volume.export_path.clone(),
             volume.objects.to_string(),
             volume.exports.len().to_string(),
@@ -57,8 +60,10 @@ pub fn volumes(volumes: &[VolumeView]) -> String {
             },
         ]
     });
-    let header =
-        ["VOLUME", "MOUNT", "OBJECTS", "EXPORTS", "COPIES", "DEGRADED", "FAULTS", "LOSSES", "ON"];
+    let header = [
+        "VOLUME", "STATE", "MOUNT", "OBJECTS", "EXPORTS", "COPIES", "DEGRADED", "FAULTS", "LOSSES",
+        "ON",
+    ];
     table(&header, rows.collect())
 }
 
@@ -161,6 +166,15 @@ pub fn check(check: &CheckView) -> String {
         out.push_str(&format!("  {violation}\n"));
     }
     out
+}
+
+/// How well something is; loud if somebody should look.
+fn state(state: &str) -> String {
+    let words = state.replace('_', " ");
+    match state {
+        "in_sync" | "resyncing" | "unknown" => words,
+        _ => words.to_uppercase(),
+    }
 }
 
 fn access(rule: &ExportView) -> &'static str {

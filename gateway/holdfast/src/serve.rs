@@ -13,8 +13,9 @@ use extents::{Ballast, Disk, LinuxDisk, Space};
 use metrics_exporter_prometheus::PrometheusHandle;
 use model::{ApplianceId, Clock, Entropy, GroupId};
 use nfs_server::{Held, Server};
+use notices::{ApplianceName, Notifier, Running, Targets};
 use ownership::Labels;
-use router::{Admission, Components, Machines, MeshOutbox, MeshSlot, Reach, Router, Start};
+use router::{Admission, Components, Herald, Machines, MeshOutbox, MeshSlot, Reach, Router, Start};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use volume::{HandleKey, Service};
@@ -23,6 +24,7 @@ use crate::adapters::{MeshCertifier, SystemClock, SystemEntropy, SystemGroups};
 use crate::config::Config;
 use crate::fleet;
 use crate::fleet_operator::FleetOperator;
+use crate::happenings::Teller;
 use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
@@ -60,20 +62,31 @@ async fn serve(config: Config, held: Held) -> Result<ExitCode, String> {
     tokio::spawn(telemetry::keep_metrics_small(metrics.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let (notifier, notifying) = start_notices(&config)?;
     let opened = {
         let (config, clock, entropy) = (config.clone(), clock.clone(), entropy.clone());
-        let opened = tokio::task::spawn_blocking(move || open(&config, clock, entropy));
+        let herald = Arc::new(Teller::new(notifier.clone(), &config.name));
+        let opened = tokio::task::spawn_blocking(move || open(&config, clock, entropy, herald));
         Arc::new(opened.await.map_err(|e| e.to_string())??)
     };
-    let served = serve_until_told_to_stop((&config, &held), &opened, clock, entropy, metrics).await;
+    let telling = (metrics, notifier);
+    let served = serve_until_told_to_stop((&config, &held), &opened, clock, entropy, telling).await;
     let how = opened.router.stop().await;
     let marked = how == Start::Clean && opened.root.set_clean_mark().is_ok();
+    notifying.stop(NOTICES_STOP_WAIT).await;
     tracing::info!(clean = marked, "stopped");
     match served? {
         Ended::Joined => Err(start_anew()),
         Ended::Stopped if marked => Ok(ExitCode::SUCCESS),
         Ended::Stopped => Ok(ExitCode::FAILURE),
     }
+}
+
+/// Starts to send what is told to whoever the configuration names.
+fn start_notices(config: &Config) -> Result<(Notifier, Running), String> {
+    let targets = Targets::open(&config.notify).map_err(|bad| bad.to_string())?;
+    let name = ApplianceName::new(&config.name);
+    Ok(Notifier::start(targets, name, config.notify.pace()))
 }
 
 /// Starts this program anew in the same process; comes back only with the reason why not.
@@ -93,7 +106,7 @@ async fn serve_until_told_to_stop(
     opened: &Arc<Opened>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    metrics: PrometheusHandle,
+    (metrics, notifier): (PrometheusHandle, Notifier),
 ) -> Result<Ended, String> {
     let router = &opened.router;
     let (ended, mut told) = mpsc::channel(1);
@@ -107,6 +120,7 @@ async fn serve_until_told_to_stop(
         clock: clock.clone(),
         entropy: entropy.clone(),
         metrics,
+        notifier,
         exports: tokio::sync::Mutex::default(),
         token: remote.token.clone(),
         remote: remote.view(),
@@ -171,6 +185,7 @@ fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    herald: Arc<dyn Herald>,
 ) -> Result<Opened, String> {
     let root = Root::open(&config.root).map_err(|e| e.to_string())?;
     let appliance = root.identity(entropy.as_ref()).map_err(|e| e.to_string())?;
@@ -242,6 +257,7 @@ fn open(
         space,
         factory,
         rebuild_after,
+        herald,
     };
     let router = Router::start(parts, how).map_err(|e| e.to_string())?;
     Ok(Opened { root, router, appliance, joined, how })
@@ -309,6 +325,8 @@ fn raise_open_files_limit(open_files_max: usize) {
 
 /// Connections and everything else that is not a backing file.
 const OPEN_FILES_BESIDE: u64 = 8192;
+/// What waits for a target is tried once more at the end, and nobody waits long for a dead one.
+const NOTICES_STOP_WAIT: Duration = Duration::from_secs(3);
 /// Disk operations under way at once; BTRFS gains little beyond a few dozen.
 const BLOCKING_THREADS_MAX: usize = 64;
 const FLEET_CACHE_BYTES: u64 = 4 << 20;

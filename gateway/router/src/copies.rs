@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::equalizing::{Knowing, Known, Unequal, equalize, tell_answers};
+use crate::happening::{Happening, OfCopy};
 use crate::local::{Local, OwnFile};
 use crate::router::Router;
 use crate::routing::{PARK_MAX, Patience};
@@ -224,6 +225,7 @@ impl<S: Imaging> Router<S> {
         let others = file.inode.record().map(|record| self.good_others(record));
         let others = others.unwrap_or_default();
         if others.is_empty() {
+            self.tell(Happening::Copy(local.id, object, OfCopy::OnlyUnreadable));
             return Ok(false);
         }
         if !others.iter().any(|other| fleet.is_up(*other)) {
@@ -232,6 +234,7 @@ impl<S: Imaging> Router<S> {
         tracing::error!(volume = %local.id, %object, "a copy can't be read: another one answers");
         metrics::counter!(COPIES_UNREADABLE).increment(1);
         self.leave_behind(local, &file, object, self.parts.appliance).await?;
+        self.tell_unreadable(local.id, object);
         Ok(true)
     }
 
@@ -439,6 +442,7 @@ impl<S: Imaging> Following<S> {
         let (object, epoch) = (self.object, record.epoch);
         tracing::warn!(volume = %self.local.id, %object, %follower, ?why, "a copy is left behind");
         metrics::counter!(COPIES_LEFT_BEHIND).increment(1);
+        router.tell(Happening::Copy(self.local.id, object, OfCopy::LeftBehind(follower)));
         let (router, local) = (router.clone(), self.local.clone());
         let leave = async move {
             let reign = Reign { view: router.fleet_now().view(), epoch };

@@ -9,8 +9,10 @@ use catalog::{Command, Imaging};
 use model::{ApplianceId, GroupId, Index, ObjectId, Refusal, Reign};
 use ownership::FleetCommand;
 
-use crate::local::Local;
-use crate::router::{Faults, Router};
+use crate::happening::{Happening, OfCopy};
+use crate::local::{Faults, Local};
+use crate::router::Router;
+use crate::watching::watch;
 
 impl<S: Imaging> Router<S> {
     /// Starts the tasks of one volume; they end when the volume is closed.
@@ -20,7 +22,7 @@ impl<S: Imaging> Router<S> {
         tokio::spawn(quarantine_unknown(Arc::downgrade(self), Arc::downgrade(local)));
     }
 
-    /// Starts the task that takes checkpoints.
+    /// Starts the tasks that take checkpoints, keep the reserve, and tell what happens.
     pub(crate) fn spawn_housekeeping(self: &Arc<Self>) {
         let router = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -37,6 +39,7 @@ impl<S: Imaging> Router<S> {
             }
         });
         tokio::spawn(tend_space(Arc::downgrade(self)));
+        tokio::spawn(watch(Arc::downgrade(self)));
     }
 
     /// Checkpoints every group that has applied something since its last one.
@@ -93,8 +96,9 @@ async fn enter_faults<S: Imaging>(
     local: std::sync::Weak<Local<S>>,
     mut faults: Faults,
 ) {
-    while let Some(object) = faults.recv().await {
+    while let Some((object, fault)) = faults.recv().await {
         let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
+        router.tell(Happening::Copy(local.id, object, OfCopy::Failed(fault)));
         enter_fault(&router, &local, object).await;
         local.news.fault_entered();
     }

@@ -9,6 +9,7 @@
 
 mod answering;
 mod attributes;
+mod conditions;
 mod copies;
 mod data;
 mod duplicates;
@@ -17,6 +18,8 @@ mod equalizing;
 mod followed;
 mod following;
 mod gates;
+mod happening;
+mod health;
 mod heat;
 mod housekeeping;
 mod installing;
@@ -43,9 +46,12 @@ mod standing;
 mod tending;
 mod transfers;
 mod waiters;
+mod watching;
 mod wire;
 
 pub use answering::Answering;
+pub use happening::{Happening, Herald, Here, OfAppliance, OfCopy, OfVolume, Unheard};
+pub use health::Health;
 pub use heat::LedgerKeeper;
 pub use joining::{Admission, Certifier, JoinReply, JoinRequest};
 pub use keeping::{DELETED_KEPT, kept_until};

@@ -194,6 +194,9 @@ pub fn faulted(fault: catalog::CatalogFault) -> Refusal {
     Refusal::Fault
 }
 
+/// Where a volume's faults come.
+pub(crate) type Faults = mpsc::UnboundedReceiver<(ObjectId, CopyFault)>;
+
 /// What the data path tells the rest: called from where nothing may wait.
 pub struct News {
     volume: VolumeId,
@@ -204,12 +207,12 @@ pub struct News {
     /// Faults that are not yet entered; while there are any, no WRITE or COMMIT is answered.
     faults_open: AtomicUsize,
     faults_entered: Notify,
-    faults: mpsc::UnboundedSender<ObjectId>,
+    faults: mpsc::UnboundedSender<(ObjectId, CopyFault)>,
 }
 
 impl News {
     /// News of `volume`, and where its faults come.
-    pub fn new(volume: VolumeId) -> (Arc<Self>, mpsc::UnboundedReceiver<ObjectId>) {
+    pub fn new(volume: VolumeId) -> (Arc<Self>, Faults) {
         let (faults, entered_later) = mpsc::unbounded_channel();
         let news = Self {
             volume,
@@ -260,7 +263,7 @@ impl Sink for News {
         tracing::error!(volume = %self.volume, %object, ?fault, "a copy failed");
         self.faults_open.fetch_add(1, Ordering::AcqRel);
         // At most one a poisoned object; the receiver lives as long as the volume.
-        let _ = self.faults.send(object);
+        let _ = self.faults.send((object, fault));
     }
 
     fn first_durable_data(&self, object: ObjectId) {

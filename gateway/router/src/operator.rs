@@ -12,6 +12,7 @@ use ownership::{DeletedVolume, FleetAnswer, FleetCommand, FleetRefusal, VOLUME_M
 use thiserror::Error;
 use volume::{Ask, Ports};
 
+use crate::health::Health;
 use crate::local::Local;
 use crate::router::{Router, StartFault};
 use crate::routing::{PARK_MAX, Patience};
@@ -71,6 +72,8 @@ pub struct VolumeStatus {
     pub faults: usize,
     /// How many files have a copy that is not whole; at most [`FAULTS_MAX`] are counted.
     pub degraded: usize,
+    /// How well it is, as far as can be told here.
+    pub health: Health,
 }
 
 /// An object with a stale copy.
@@ -342,7 +345,8 @@ impl<S: Imaging> Router<S> {
         let degraded = degraded
             .and_then(|local| local.catalog.degraded(ObjectId::ROOT, FAULTS_MAX).ok())
             .map_or(0, |degraded| degraded.len());
-        VolumeStatus { info: info.clone(), objects, faults, degraded }
+        let health = self.health_of(info.id);
+        VolumeStatus { info: info.clone(), objects, faults, degraded, health }
     }
 }
 

@@ -19,11 +19,12 @@ use ownership::{
 };
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::duplicates::Duplicates;
 use crate::following::follow;
 use crate::gates::Gates;
+use crate::happening::Herald;
 use crate::heat::{Forgetful, LedgerKeeper, Uses, follow_heat};
 use crate::installing::UnderWay;
 use crate::joining::{Certifier, NoCertificates};
@@ -35,6 +36,7 @@ use crate::pulse::{Pulse, PulseEvent, PulseHandle};
 use crate::standing::{Hints, Lease};
 use crate::tending::tend_copies;
 use crate::transfers::Transfers;
+use crate::watching::Watched;
 
 /// What a router is made of.
 pub struct Components<S> {
@@ -58,6 +60,8 @@ pub struct Components<S> {
     pub factory: Arc<dyn VolumeFactory<S>>,
     /// How long an appliance may be down before what it held is made elsewhere.
     pub rebuild_after: Duration,
+    /// Whoever is told what happens.
+    pub herald: Arc<dyn Herald>,
 }
 
 /// An appliance's way to others, and theirs to it.
@@ -198,6 +202,7 @@ pub struct Router<S> {
     pub(crate) uses: Uses,
     /// Since when appliances are down, as far as was seen here.
     pub(crate) absences: Mutex<HashMap<ApplianceId, Duration>>,
+    pub(crate) watched: Watched,
     fleet_raft: Arc<GroupView>,
     clients: RwLock<Option<Arc<dyn Clients>>>,
 }
@@ -268,6 +273,7 @@ impl<S: Imaging> Router<S> {
             transfers: Transfers::default(),
             installing: UnderWay::default(),
             uses,
+            watched: Watched::default(),
             fleet_raft,
             clients: RwLock::new(None),
         });
@@ -552,6 +558,3 @@ pub(crate) fn group_applied(applied: catalog::Applied) -> consensus::Applied {
     let catalog::Applied { index, term, membership, .. } = applied;
     consensus::Applied { index, term, membership }
 }
-
-/// Where a volume's faults come.
-pub(crate) type Faults = mpsc::UnboundedReceiver<model::ObjectId>;

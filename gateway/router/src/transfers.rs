@@ -21,6 +21,7 @@ use replicator::{
 };
 use tokio::sync::Notify;
 
+use crate::happening::{Happening, OfCopy};
 use crate::local::Local;
 use crate::receiving::BulkChannel;
 use crate::router::Router;
@@ -260,6 +261,9 @@ impl<S: Imaging> Router<S> {
             Err(kept) => {
                 tracing::info!(volume = %local.id, %object, %to, %kept, "not done");
                 job.end(TransferPhase::Kept, kept.to_string());
+                if job.cause == TransferCause::Asked && !matches!(kept, Kept::Cancelled) {
+                    self.tell(Happening::Copy(job.volume, object, OfCopy::NotMoved(to)));
+                }
                 self.drop_surplus_copies(local, object).await;
             }
         }

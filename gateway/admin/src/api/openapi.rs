@@ -7,7 +7,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{appliance, fleet, objects, volumes};
+use super::{appliance, events, fleet, objects, volumes};
 
 /// The admin API of one appliance, over its unix socket (only root) or over TLS (with the token
 /// that `holdfast admin token` shows). What is refused is a problem (RFC 9457).
@@ -50,6 +50,8 @@ use super::{appliance, fleet, objects, volumes};
         objects::transfer_path,
         objects::pin_path,
         objects::transfer_object,
+        events::list_events,
+        events::try_notify,
         objects::show_ledger,
         objects::list_jobs,
         objects::show_job,

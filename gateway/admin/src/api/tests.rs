@@ -179,3 +179,24 @@ async fn an_appliance_is_drained_and_removed_as_it_was_said() {
     let done = ["drain ada", "stop the drain of ada", "remove ada Planned", "remove ada Dead"];
     assert_eq!(operator.done(), done);
 }
+
+#[tokio::test]
+async fn events_are_listed_after_a_number_and_never_too_many() {
+    let operator = operator();
+    let numbers = |value: &Value| {
+        let events = value.as_array().unwrap();
+        (events.len(), events.first().map(|event| event["number"].as_u64().unwrap()))
+    };
+    for (query, wanted) in [
+        ("", (100, Some(1))),
+        ("?after=290", (10, Some(291))),
+        ("?after=5&limit=2", (2, Some(6))),
+        ("?limit=100000", (300, Some(1))),
+        ("?after=300", (0, None)),
+    ] {
+        let (status, _, events) = ask(&operator, "GET", &format!("/v1/events{query}"), None).await;
+        assert_eq!((status, numbers(&events)), (200, wanted), "{query}");
+    }
+    let (status, _, tried) = ask(&operator, "POST", "/v1/notify/test", None).await;
+    assert_eq!((status, &tried[0]["delivered"]), (200, &json!(true)));
+}

@@ -73,3 +73,14 @@ fn values_that_make_no_sense_are_refused_with_key_and_reason() {
         assert!(refused.contains(key), "{refused}");
     }
 }
+
+#[test]
+fn targets_of_notices_are_read_and_bad_ones_refused_by_their_key() {
+    let text = |entry: &str| format!("root = \"/x\"\nname = \"x\"\n{entry}\n");
+    let good = check(&text("[notify]\nquiet_s = 5\n[[notify.webhook]]\nurl = \"http://[::1]/\""));
+    let notify = good.unwrap().notify;
+    assert_eq!((notify.quiet_s, notify.webhooks.len()), (5, 1));
+    let missing = "[[notify.webhook]]\nurl = \"http://[::1]/\"\nsecret_file = \"/none\"";
+    let bad = check(&text(missing)).unwrap_err();
+    assert!(bad.contains("a.toml") && bad.contains("[[notify.webhook]] 1: secret_file"), "{bad}");
+}

@@ -24,6 +24,7 @@ impl FleetOperator {
             epoch: found.record.epoch.get(),
             copies: names(&found.record.replicas),
             stale: names(&found.record.stale),
+            state: self.router.file_health(found.volume, &found.record).word().to_owned(),
             pinned: found.pin.map(|pin| self.name_of(pin)),
         })
     }

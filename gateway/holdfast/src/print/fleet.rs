@@ -6,7 +6,7 @@ use admin::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{duration, table};
+use super::{duration, state, table};
 
 /// The fleet: what it can lose, and its appliances, a line each.
 pub fn fleet(fleet: &FleetView) -> String {
@@ -158,6 +158,7 @@ fn held(volumes: &[HeldView]) -> String {
 /// Where a file is.
 pub fn whereis(found: &WhereView) -> String {
     let facts = [
+        ("state", state(&found.state)),
         ("owner", found.owner.clone()),
         ("copies", found.copies.join(", ")),
         ("stale", found.stale.join(", ")),

@@ -69,3 +69,33 @@ fn a_deleted_volume_says_how_it_is_brought_back_and_until_when() {
         assert!(said.contains(wanted), "{said}");
     }
 }
+
+#[test]
+fn a_state_that_somebody_should_look_at_is_loud() {
+    let said = ["in_sync", "resyncing", "degraded", "unavailable", "unknown"].map(state);
+    assert_eq!(said, ["in sync", "resyncing", "DEGRADED", "UNAVAILABLE", "unknown"]);
+}
+
+#[test]
+fn events_are_a_line_each_and_bad_ones_loud() {
+    let event = |status: &str| admin::EventView {
+        number: 7,
+        time: "2026-01-01T00:00:00Z".into(),
+        status: status.into(),
+        subject: "appliance bob".into(),
+        job: "fleet".into(),
+        message: "Appliance bob is down.".into(),
+        details: Default::default(),
+        repeated: 0,
+    };
+    let table = events(&[event("error"), event("info")]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("TIME ") && lines.len() == 3, "{table}");
+    assert!(lines[1].contains("  ERROR   appliance bob  Appliance bob is down."), "{table}");
+    assert!(lines[2].contains("  info    appliance bob"), "{table}");
+    assert_eq!(
+        super::event(&event("error")),
+        "2026-01-01T00:00:00Z  ERROR    appliance bob: Appliance bob is down."
+    );
+    assert!(tried(&[]).contains("[[notify.webhook]]"), "who has no target is told how to add one");
+}

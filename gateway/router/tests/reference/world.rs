@@ -135,6 +135,7 @@ impl World {
             space,
             factory,
             rebuild_after: Duration::ZERO,
+            herald: Arc::new(router::Unheard),
         };
         let started = {
             let _inside = runtime.enter();
