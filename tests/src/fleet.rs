@@ -126,7 +126,15 @@ impl Fleet {
     /// The same of appliances that a supervisor starts again when they die.
     #[must_use]
     pub fn form_supervised(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
-        Self::make(sandbox, count, disk_mib, true).formed()
+        let setup = Setup { supervised: true, ..Setup::default() };
+        Self::make(sandbox, count, disk_mib, &setup).formed()
+    }
+
+    /// The same as [`Self::form`], with `extra` at the end of each configuration.
+    #[must_use]
+    pub fn form_with(sandbox: &Sandbox, count: usize, disk_mib: u64, extra: &str) -> Self {
+        let setup = Setup { extra: extra.to_owned(), ..Setup::default() };
+        Self::make(sandbox, count, disk_mib, &setup).formed()
     }
 
     fn formed(self) -> Self {
@@ -140,10 +148,10 @@ impl Fleet {
     /// Makes `count` appliances that know nothing of each other.
     #[must_use]
     pub fn strangers(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
-        Self::make(sandbox, count, disk_mib, false)
+        Self::make(sandbox, count, disk_mib, &Setup::default())
     }
 
-    fn make(sandbox: &Sandbox, count: usize, disk_mib: u64, supervised: bool) -> Self {
+    fn make(sandbox: &Sandbox, count: usize, disk_mib: u64, common: &Setup) -> Self {
         must("ip link add br1 type bridge");
         must("ip link set br1 up");
         let mut fleet = Self { appliances: Vec::new(), relay: OnceCell::new(), disks: Vec::new() };
@@ -153,8 +161,7 @@ impl Fleet {
                 name: (*name).to_owned(),
                 volumes: Vec::new(),
                 place: Some(make_place(name, number)),
-                supervised,
-                ..Setup::default()
+                ..common.clone()
             };
             fleet.appliances.push(Appliance::start_with(sandbox, disk.path(), setup));
             fleet.disks.push(disk);
