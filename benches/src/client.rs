@@ -135,8 +135,12 @@ impl Connection {
         let fresh = Self::dial(address).await;
         (self.stream, self.records, self.closed) = (fresh.stream, fresh.records, false);
         self.outbox.clear();
-        let waiting: Vec<(u32, Args)> =
-            self.slots.iter().flatten().map(|waiting| (waiting.xid, waiting.args.clone())).collect();
+        let waiting: Vec<(u32, Args)> = self
+            .slots
+            .iter()
+            .flatten()
+            .map(|waiting| (waiting.xid, waiting.args.clone()))
+            .collect();
         for (xid, args) in waiting {
             let procedure = args.procedure().code();
             self.encode(xid, (nfs3::PROGRAM, nfs3::VERSION, procedure), &args);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use catalog::{Catalog, CatalogFault, Imaging};
-use model::{ApplianceId, ObjectId, ObjectRecord, VolumeId};
+use model::{ApplianceId, Index, ObjectId, ObjectRecord, VolumeId};
 use ownership::Fleet;
 use parking_lot::Mutex;
 
@@ -24,6 +24,9 @@ use crate::router::Router;
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     surveys: Mutex<HashMap<VolumeId, Surveyed>>,
+    /// Stale copies and faults of each volume, as they were at an entry of its log: a volume in
+    /// which nothing happens is not counted again.
+    counted: Mutex<HashMap<VolumeId, (Index, Counted)>>,
     /// Copies here that can't be read and are to be made anew; at most [`UNREADABLE_MAX`].
     unreadable: Mutex<BTreeSet<(VolumeId, ObjectId)>>,
 }
@@ -35,6 +38,13 @@ struct Surveyed {
     found: Survey,
     /// Another look is due then.
     again_at: Duration,
+}
+
+/// What the catalog says of a volume's files without a look at each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    stale: u64,
+    faults: u64,
 }
 
 /// What a look was made under; another one is due when it changes.
@@ -106,20 +116,31 @@ impl<S: Imaging> Router<S> {
             Some(_) => Reach::Here,
             None => Reach::Elsewhere,
         };
-        let count = |found: Option<usize>| found.unwrap_or_default() as u64;
-        let catalog = local.as_ref().map(|local| &local.catalog);
-        let stale = catalog.and_then(|c| Some(c.degraded(ObjectId::ROOT, FAULTS_MAX).ok()?.len()));
-        let faults = catalog.and_then(|c| Some(c.faults(FAULTS_MAX).ok()?.len()));
+        let counted = local.as_ref().map(|local| self.count(local)).unwrap_or_default();
         let surveys = self.watched.surveys.lock();
         let survey = surveys.get(&volume).filter(|surveyed| surveyed.under == under);
         Some(VolumeFacts {
             reach,
             all_up: under.holders.iter().all(|(_, up)| *up),
             copies_wanted: under.wanted,
-            stale: count(stale),
-            faults: count(faults),
+            stale: counted.stale,
+            faults: counted.faults,
             survey: survey.map(|surveyed| surveyed.found),
         })
+    }
+
+    fn count(&self, local: &Local<S>) -> Counted {
+        let index = local.catalog.applied_index();
+        let known = self.watched.counted.lock().get(&local.id).copied();
+        if let Some((_, counted)) = known.filter(|(at, _)| *at == index) {
+            return counted;
+        }
+        let catalog = &local.catalog;
+        let stale = catalog.degraded(ObjectId::ROOT, FAULTS_MAX).map_or(0, |found| found.len());
+        let faults = catalog.faults(FAULTS_MAX).map_or(0, |found| found.len());
+        let counted = Counted { stale: stale as u64, faults: faults as u64 };
+        self.watched.counted.lock().insert(local.id, (index, counted));
+        counted
     }
 
     /// Looks at all files of a volume if that may tell something new.
