@@ -46,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nfs-server", &["model", "nfs-wire", "volume"]),
     ("admin", &["model", "volume"]),
     ("notices", &[]),
+    ("addresses", &[]),
     (
         "router",
         &["catalog", "consensus", "extents", "mesh", "model", "ownership", "replicator", "volume"],
@@ -110,6 +111,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("quinn", &["mesh", "benches"]),
     // The admin API has a certificate of its own: operators come from outside the fleet.
     ("rcgen", &["mesh", "benches", "admin"]),
+    ("netlink-packet-core", &["addresses"]),
+    ("netlink-packet-route", &["addresses"]),
+    ("netlink-packet-sock-diag", &["addresses"]),
     ("axum", &["admin"]),
     ("lettre", &["notices"]),
     ("clap", &["holdfast", "benches"]),
