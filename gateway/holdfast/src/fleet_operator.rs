@@ -374,6 +374,7 @@ fn problem(refusal: OperatorRefusal) -> Problem {
 fn fleet_problem(refusal: &FleetRefusal) -> ProblemKind {
     match refusal {
         FleetRefusal::UnknownVolume(_)
+        | FleetRefusal::UnknownAddress(_)
         | FleetRefusal::UnknownAppliance(_)
         | FleetRefusal::UnknownInvitation => ProblemKind::NotFound,
         FleetRefusal::BadVolumeName(_)
@@ -386,6 +387,7 @@ fn fleet_problem(refusal: &FleetRefusal) -> ProblemKind {
         | FleetRefusal::BadLabels
         | FleetRefusal::BadVolumeMembers
         | FleetRefusal::BadPolicy
+        | FleetRefusal::BadOffers
         | FleetRefusal::WitnessHoldsNothing(_) => ProblemKind::BadRequest,
         FleetRefusal::Founded
         | FleetRefusal::VolumeExists(_)
@@ -405,6 +407,9 @@ fn fleet_problem(refusal: &FleetRefusal) -> ProblemKind {
         | FleetRefusal::StillMember { .. }
         | FleetRefusal::OnlyHolder { .. }
         | FleetRefusal::NobodyStays
+        | FleetRefusal::CantHold { .. }
+        | FleetRefusal::HeldAlready { .. }
+        | FleetRefusal::SpreadAlready
         | FleetRefusal::StillWanted(_) => ProblemKind::Conflict,
     }
 }

@@ -28,7 +28,7 @@ struct Visible {
     installed: bool,
 }
 
-/// Format 3.
+/// Format 4.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FleetState {
     applied: Index,
@@ -186,9 +186,14 @@ impl FleetState {
             Some((&STATE_FORMAT, body)) => {
                 postcard::from_bytes(body).map_err(|e| fault(e.to_string()))
             }
-            // The same without policies, which come last: an empty map of them is one byte.
+            // The same without what came last: an empty map is one byte. Of floating addresses
+            // there are two, offers and holders; of policies one, before those.
+            Some((&STATE_FORMAT_WITHOUT_ADDRESSES, body)) => {
+                let body = [body, &[0; 2]].concat();
+                postcard::from_bytes(&body).map_err(|e| fault(e.to_string()))
+            }
             Some((&STATE_FORMAT_WITHOUT_POLICIES, body)) => {
-                let body = [body, &[0]].concat();
+                let body = [body, &[0; 3]].concat();
                 postcard::from_bytes(&body).map_err(|e| fault(e.to_string()))
             }
             Some((&STATE_FORMAT_OLD, body)) => {
@@ -226,7 +231,8 @@ fn decode_command(entry: &LogEntry<'_>) -> Result<FleetCommand, CatalogFault> {
 }
 
 const KEY: &[u8] = b"fleet";
-const STATE_FORMAT: u8 = 3;
+const STATE_FORMAT: u8 = 4;
+const STATE_FORMAT_WITHOUT_ADDRESSES: u8 = 3;
 const STATE_FORMAT_WITHOUT_POLICIES: u8 = 2;
 const STATE_FORMAT_OLD: u8 = 1;
 

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{ApplianceId, EXPORT_RULES_MAX, Incarnation, Policy, View, VolumeId, VolumeInfo};
 use serde::{Deserialize, Serialize};
 
+mod addresses;
 mod appliances;
 mod command;
 mod joining;
@@ -20,6 +21,9 @@ mod stored;
 mod volumes;
 mod voters;
 
+pub use addresses::{
+    AddressCause, AddressHeld, AddressOffer, FLOATING_MAX, FloatingAddress, MoveReason,
+};
 pub use appliances::{Part, RemoveReport};
 pub use command::{Drain, FleetAnswer, FleetCommand, RemoveHow};
 pub use member::{
@@ -42,8 +46,8 @@ pub const APPLIANCES_EVER_MAX: usize = 4096;
 /// The most appliances that hold one volume.
 pub const VOLUME_MEMBERS_MAX: usize = 3;
 
-/// All that the fleet's group keeps. Stored as format 3; [`FleetV1`] reads format 1. Format 2 was
-/// the same without its last field.
+/// All that the fleet's group keeps. Stored as format 4; [`FleetV1`] reads format 1. Formats 2 and
+/// 3 were the same without the last two fields, and without the last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     secret: Option<Secret>,
@@ -59,6 +63,7 @@ pub struct Fleet {
     last_volume: VolumeId,
     /// Of volumes that are kept otherwise than [`Policy::default`] says.
     policies: BTreeMap<VolumeId, Policy>,
+    floating: addresses::Floating,
 }
 
 /// What the leases need to know of a member.
@@ -188,6 +193,7 @@ impl Fleet {
             FleetCommand::Down { appliance, incarnation } => self.down(appliance, incarnation)?,
             FleetCommand::SetDraining { appliance, drain } => {
                 self.member_mut(appliance)?.draining = drain == Drain::Start;
+                self.settle_addresses_in_a_new_view();
             }
             FleetCommand::Remove { appliance, how } => self.remove(appliance, how)?,
             FleetCommand::SetLabels { appliance, labels } => {
@@ -234,6 +240,12 @@ impl Fleet {
             FleetCommand::UndeleteVolume { volume, name } => self.undelete(volume, name)?,
             FleetCommand::PurgeVolume { volume } => self.purge(volume)?,
             FleetCommand::SetPolicy { volume, policy } => self.set_policy(volume, policy)?,
+            FleetCommand::OfferAddresses { appliance, offers } => {
+                self.offer_addresses(appliance, offers)?;
+            }
+            FleetCommand::MoveAddress { address, to, why } => {
+                self.move_address(address, to, why)?;
+            }
         }
         Ok(FleetAnswer::Done)
     }

@@ -1,5 +1,8 @@
 use model::{Durability, ExportRule, Incarnation, Policy, RootDirectory, Timestamp, VolumeId};
-use ownership::{Authority, Drain, InvitationDigest, Labels, MemberKind, RemoveHow, Secret};
+use ownership::{
+    AddressOffer, Authority, Drain, InvitationDigest, Labels, MemberKind, MoveReason, RemoveHow,
+    Secret,
+};
 
 use super::*;
 use crate::memory::MemoryStore;
@@ -142,17 +145,55 @@ fn state_of_format_2_is_read_with_one_copy_of_everything() {
 }
 
 #[test]
-fn state_of_format_3_keeps_its_bytes() {
+fn state_of_format_3_is_read_without_floating_addresses() {
     let catalog = open(Some(&bytes(include_str!("../records/fleet_state_2.hex"))));
     let policy = Policy { replicas: 2, durability: Durability::Local };
     let command =
         encode_fleet_command(&FleetCommand::SetPolicy { volume: VolumeId::new(4), policy });
     assert_eq!(hex(&command), include_str!("../records/fleet_entries_3.hex").trim());
     apply(&catalog, &command).unwrap();
-    assert_eq!(hex(&catalog.image()), include_str!("../records/fleet_state_3.hex").trim());
+    let old = open(Some(&bytes(include_str!("../records/fleet_state_3.hex"))));
+    assert_eq!(old.fleet(), catalog.fleet());
+    assert_eq!(old.fleet().policy(VolumeId::new(4)), policy);
+    assert_eq!(old.fleet().floating_addresses(), []);
+}
+
+/// One entry of each kind that came with format 4, in an order in which each is done.
+fn commands_of_addresses() -> Vec<FleetCommand> {
+    let offer = |address: &str, interface: &str| AddressOffer {
+        address: address.parse().unwrap(),
+        prefix: 24,
+        interface: interface.to_owned(),
+    };
+    let both = || vec![offer("10.0.0.9", "eth0"), offer("fd00::9", "eth1")];
+    let (name, labels) = ("bob".to_owned(), Labels::default());
+    vec![
+        FleetCommand::UpAt { appliance: BOB, name, addresses: vec![], labels, clean: true },
+        FleetCommand::SetDraining { appliance: BOB, drain: Drain::Stop },
+        FleetCommand::OfferAddresses { appliance: ADA, offers: both() },
+        FleetCommand::OfferAddresses { appliance: BOB, offers: both() },
+        FleetCommand::MoveAddress {
+            address: "10.0.0.9".parse().unwrap(),
+            to: BOB,
+            why: MoveReason::Asked,
+        },
+    ]
+}
+
+#[test]
+fn state_of_format_4_keeps_its_bytes() {
+    let catalog = open(Some(&bytes(include_str!("../records/fleet_state_3.hex"))));
+    let commands = commands_of_addresses();
+    let lines: Vec<String> = commands.iter().map(|c| hex(&encode_fleet_command(c))).collect();
+    let golden: Vec<&str> = include_str!("../records/fleet_entries_4.hex").lines().collect();
+    assert_eq!(lines, golden);
+    for line in golden {
+        apply(&catalog, &bytes(line)).unwrap();
+    }
+    assert_eq!(hex(&catalog.image()), include_str!("../records/fleet_state_4.hex").trim());
     let again = open(Some(&catalog.image()));
     assert_eq!(again.fleet(), catalog.fleet());
-    assert_eq!(again.fleet().policy(VolumeId::new(4)), policy);
+    assert_eq!(again.fleet().address_held("10.0.0.9".parse().unwrap()).unwrap().by, BOB);
 }
 
 #[test]
@@ -203,7 +244,7 @@ fn an_image_takes_the_place_of_what_was_here_unless_it_is_broken() {
 
 #[test]
 fn any_bytes_are_state_or_a_fault_and_never_a_panic() {
-    let image = bytes(include_str!("../records/fleet_state_3.hex"));
+    let image = bytes(include_str!("../records/fleet_state_4.hex"));
     for at in 0..image.len() {
         for flip in [1, 0x80, 0xff] {
             let mut broken = image.clone();

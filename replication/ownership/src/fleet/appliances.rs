@@ -65,6 +65,7 @@ impl Fleet {
             // One entry for both: a verifier asked for under the new view already tells the loss.
             self.raise_loss_counts_of(appliance);
         }
+        self.settle_addresses();
         Ok(FleetAnswer::Up { incarnation, view: self.view })
     }
 
@@ -85,6 +86,7 @@ impl Fleet {
         member.up = false;
         self.view = self.view.next();
         self.raise_loss_counts_of(appliance);
+        self.settle_addresses();
         Ok(())
     }
 
@@ -116,6 +118,8 @@ impl Fleet {
         self.members.retain(|member| member.id != appliance);
         self.removed.insert(appliance);
         self.view = self.view.next();
+        self.forget_offers(appliance);
+        self.settle_addresses();
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! Entries of the fleet's group, as they stand in the log: variants are appended, never changed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use model::{
     ApplianceId, ExportRule, Incarnation, Policy, RootDirectory, Timestamp, View, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
+use super::addresses::{AddressOffer, MoveReason};
 use super::member::{Authority, InvitationDigest, Labels, MemberKind, Secret};
 
 /// An entry of the fleet's group.
@@ -185,6 +186,22 @@ pub enum FleetCommand {
         volume: VolumeId,
         /// How.
         policy: Policy,
+    },
+    /// Says which floating addresses an appliance can hold from now on; kept over its restarts.
+    OfferAddresses {
+        /// Which appliance.
+        appliance: ApplianceId,
+        /// All of them, [`super::FLOATING_MAX`] at most, each once.
+        offers: Vec<AddressOffer>,
+    },
+    /// Has another appliance hold a floating address: a new view.
+    MoveAddress {
+        /// Which address.
+        address: IpAddr,
+        /// Who: it is up, not draining, and offers the address.
+        to: ApplianceId,
+        /// Why.
+        why: MoveReason,
     },
 }
 

@@ -1,5 +1,7 @@
 //! Why the fleet's group did nothing: sentences for the operator.
 
+use std::net::IpAddr;
+
 use model::{ApplianceId, EXPORT_RULES_MAX, Incarnation, VolumeId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -7,7 +9,10 @@ use thiserror::Error;
 use super::member::{
     ADDRESSES_MAX, APPLIANCE_NAME_BYTES_MAX, AUTHORITY_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX,
 };
-use super::{APPLIANCES_EVER_MAX, INVITATIONS_MAX, MEMBERS_MAX, VOLUME_MEMBERS_MAX, VOLUMES_MAX};
+use super::{
+    APPLIANCES_EVER_MAX, FLOATING_MAX, INVITATIONS_MAX, MEMBERS_MAX, VOLUME_MEMBERS_MAX,
+    VOLUMES_MAX,
+};
 
 /// Why a fleet command did nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
@@ -135,4 +140,29 @@ pub enum FleetRefusal {
     /// So many copies can't be.
     #[error("a volume keeps 1 to {VOLUME_MEMBERS_MAX} copies of each file")]
     BadPolicy,
+    /// Too many, one twice, or one without an interface.
+    #[error("an appliance offers {FLOATING_MAX} floating addresses at most, each once")]
+    BadOffers,
+    /// No such floating address, or nobody can hold it now.
+    #[error("nobody holds {0}; `holdfast fleet addresses` lists the floating addresses")]
+    UnknownAddress(IpAddr),
+    /// It is down, draining, or does not offer it.
+    #[error("appliance {name:?} can't hold {address}: it is down, draining, or does not offer it")]
+    CantHold {
+        /// Which address.
+        address: IpAddr,
+        /// The appliance's name.
+        name: String,
+    },
+    /// Nothing to do.
+    #[error("appliance {name:?} holds {address} already")]
+    HeldAlready {
+        /// Which address.
+        address: IpAddr,
+        /// The appliance's name.
+        name: String,
+    },
+    /// Somebody else was first, or the operator wants it where it is.
+    #[error("that move would not spread the floating addresses")]
+    SpreadAlready,
 }

@@ -1,7 +1,10 @@
+use std::net::IpAddr;
+
 use model::{LossCount, RootDirectory, Timestamp};
 
 use super::*;
 
+mod addresses;
 mod joining;
 mod volumes;
 mod voters;
