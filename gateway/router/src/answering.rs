@@ -114,6 +114,7 @@ impl<S: Imaging> Router<S> {
                 alone(self.copies_here(volume, appliance).await)
             }
             Request::Ledger(question) => alone(Reply::Ledger(self.ledger_here(question))),
+            Request::Address(ask) => alone(Reply::Address(self.asked_about_address(from, *ask))),
             Request::Room => alone(match self.parts.space.totals() {
                 Ok(disk) => Reply::Room(disk.available),
                 Err(refusal) => Reply::Not(refusal),

@@ -16,6 +16,7 @@ use model::{ApplianceId, Timestamp, VolumeId, VolumeInfo};
 use ownership::placement::{Candidate, Placement, Wanted, place};
 use ownership::{DeletedVolume, Fleet, FleetCommand, Member, MemberKind, VOLUME_MEMBERS_MAX};
 
+use crate::floating::Calm;
 use crate::router::Router;
 use crate::wire::{Reply, Request};
 
@@ -24,16 +25,19 @@ type Expired = HashMap<VolumeId, Duration>;
 
 /// Sees to it again and again, until the router is gone.
 pub(crate) async fn keep<S: Imaging>(router: Weak<Router<S>>) {
-    let mut expired = Expired::new();
+    let (mut expired, mut calm) = (Expired::new(), Calm::default());
     loop {
         tokio::time::sleep(KEEP_EVERY).await;
         let Some(router) = router.upgrade() else { return };
+        router.note_holders();
         if !router.fleet_raft().leads() || !router.has_lease() {
             expired.clear();
+            calm.forget();
             continue;
         }
         router.purge_expired(&mut expired).await;
         router.replace_draining().await;
+        router.spread_addresses(&mut calm).await;
     }
 }
 

@@ -22,6 +22,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
 use crate::duplicates::Duplicates;
+use crate::floating::Floating;
 use crate::following::follow;
 use crate::gates::Gates;
 use crate::happening::Herald;
@@ -200,6 +201,7 @@ pub struct Router<S> {
     pub(crate) transfers: Transfers,
     pub(crate) installing: UnderWay,
     pub(crate) uses: Uses,
+    pub(crate) floating: Floating,
     /// Since when appliances are down, as far as was seen here.
     pub(crate) absences: Mutex<HashMap<ApplianceId, Duration>>,
     pub(crate) watched: Watched,
@@ -274,6 +276,7 @@ impl<S: Imaging> Router<S> {
             installing: UnderWay::default(),
             uses,
             watched: Watched::default(),
+            floating: Floating::default(),
             fleet_raft,
             clients: RwLock::new(None),
         });

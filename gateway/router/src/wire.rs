@@ -18,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use volume::{Ask, Committed, Done, Found, Listing, LookUpName, Page, Refused, SpaceReport, Wrote};
 
+pub mod addresses;
 pub mod copies;
 
+use self::addresses::{AddressAsk, AddressTold};
 use self::copies::{CopyAsk, CopyTold};
 use crate::local::DataAnswer;
 use crate::moving::JobReport;
@@ -128,6 +130,8 @@ pub enum Request {
         /// Of the fleet.
         view: View,
     },
+    /// About a floating address.
+    Address(Box<AddressAsk>),
 }
 
 /// What opens a stream.
@@ -347,6 +351,8 @@ pub enum Reply {
     Jobs(Vec<JobReport>),
     /// What a copy says to its file's owner.
     Copied(CopyTold),
+    /// What is to be said about a floating address.
+    Address(AddressTold),
 }
 
 /// How a transfer is going.

@@ -31,6 +31,11 @@ fn requests() -> Vec<Request> {
         Request::Pin { volume: VolumeId::new(2), object, to: Some(ApplianceId::new(3)) },
         Request::Jobs,
         Request::InView { view: View::new(7) },
+        Request::Address(Box::new(AddressAsk::Connections {
+            address: "10.0.0.9".parse().unwrap(),
+            since: View::new(3),
+            clients: vec![(2049, "10.0.0.7:700".parse().unwrap())],
+        })),
         Request::Ledger(LedgerQuestion { volume: Some(VolumeId::new(2)), object: Some(object) }),
     ]
 }
