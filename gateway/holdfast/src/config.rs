@@ -1,14 +1,15 @@
 //! The configuration file: every key, its default, and what is wrong with what was written.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use addresses::Floating as FloatingAddress;
 use admin::ExportView;
 use model::{ExportAccess, ExportRule, RootDirectory, Squash, is_volume_name};
 use nfs_server::{RpcbindMode, Settings};
 use notices::Targets;
-use ownership::{ADDRESSES_MAX, Labels};
+use ownership::{ADDRESSES_MAX, FLOATING_MAX, Labels};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -38,6 +39,9 @@ pub struct Config {
     /// Whom what a person must know is sent to.
     #[serde(default)]
     pub notify: notices::Settings,
+    /// Addresses that move between appliances.
+    #[serde(default)]
+    pub floating: Floating,
     /// How much at once.
     #[serde(default)]
     pub limits: Limits,
@@ -133,6 +137,63 @@ impl Admin {
 pub struct Copies {
     /// Seconds that an appliance may be down before what it held is made elsewhere.
     pub rebuild_after_s: u64,
+}
+
+/// `[floating]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Floating {
+    /// Where they are held.
+    pub interface: String,
+    /// The addresses that this appliance can hold, each with its subnet; empty is none.
+    pub addresses: Vec<String>,
+    /// Seconds after the last change of who is up before addresses are spread.
+    pub spread_after_s: u64,
+}
+
+impl Floating {
+    /// The addresses, on their interface.
+    ///
+    /// # Errors
+    /// A sentence for the operator: which one can't be held, and why.
+    pub fn parsed(&self) -> Result<Vec<FloatingAddress>, String> {
+        if self.addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.addresses.len() > FLOATING_MAX {
+            return Err(format!("at most {FLOATING_MAX} addresses"));
+        }
+        let interface: addresses::InterfaceName =
+            self.interface.parse().map_err(|bad| format!("interface: {bad}"))?;
+        let mut all: Vec<FloatingAddress> = Vec::new();
+        for given in &self.addresses {
+            let floating = FloatingAddress::parse(given, interface.clone());
+            let floating = floating.map_err(|bad| format!("addresses: {bad}"))?;
+            if all.iter().any(|other| other.address() == floating.address()) {
+                return Err(format!("addresses: {} is named twice", floating.address()));
+            }
+            all.push(floating);
+        }
+        Ok(all)
+    }
+
+    /// Whether clients find the NFS door at each of them.
+    fn check(&self, listen: &[SocketAddr]) -> Result<(), String> {
+        for floating in self.parsed()? {
+            // One that is not here at the start can't be bound, so only a wildcard will do.
+            let found = |at: &SocketAddr| match at.ip() {
+                IpAddr::V4(ip) => ip.is_unspecified() && floating.address().is_ipv4(),
+                IpAddr::V6(ip) => ip.is_unspecified(),
+            };
+            if !listen.iter().any(found) {
+                let address = floating.address();
+                return Err(format!(
+                    "nobody would answer at {address}: `nfs.listen` needs \"[::]:2049\""
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `[limits]`
@@ -303,6 +364,8 @@ impl Config {
             return bad("mesh.advertise", format!("at most {ADDRESSES_MAX} addresses"));
         }
         self.admin.remote().map_err(|reason| ("admin.listen".to_owned(), reason))?;
+        let floating = self.floating.check(&self.nfs.listen);
+        floating.map_err(|reason| ("floating".to_owned(), reason))?;
         if self.limits.open_files_max < OPEN_FILES_LEAST {
             return bad("limits.open_files_max", format!("must be at least {OPEN_FILES_LEAST}"));
         }
@@ -390,6 +453,12 @@ impl Default for Admin {
 impl Default for Copies {
     fn default() -> Self {
         Self { rebuild_after_s: 600 }
+    }
+}
+
+impl Default for Floating {
+    fn default() -> Self {
+        Self { interface: String::new(), addresses: Vec::new(), spread_after_s: 60 }
     }
 }
 

@@ -12,6 +12,7 @@ mod config;
 mod fleet;
 mod fleet_operator;
 mod happenings;
+mod floating;
 mod ledger;
 mod print;
 mod remote_admin;

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::fleet;
 use crate::fleet_operator::FleetOperator;
 use crate::happenings::Teller;
+use crate::floating::Holder;
 use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
@@ -134,7 +135,8 @@ async fn serve_until_told_to_stop(
             .await
             .map_err(|e| format!("admin.metrics_listen: {address}: {e}"))?;
     }
-    tokio::spawn(fleet::keep_mesh(config.mesh.listen, opened.clone(), clock.clone(), entropy));
+    let mesh_clock = clock.clone();
+    tokio::spawn(fleet::keep_mesh(config.mesh.listen, opened.clone(), mesh_clock, entropy));
     let stop = wait_for_stop();
     tokio::pin!(stop);
     let served = async {
@@ -154,12 +156,15 @@ async fn serve_until_told_to_stop(
     };
     router.attach_clients(Arc::new(fleet::NfsClients(server.closer())));
     let listen: Vec<String> = server.local_addrs().iter().map(ToString::to_string).collect();
+    let floating = Holder::start(config, router, &clock)?;
     announce(config, router.fleet_now().volumes().len(), &listen);
     let ended = tokio::select! {
         stopped = &mut stop => stopped.map(|()| Ended::Stopped),
         _ = told.recv() => Ok(Ended::Joined),
     };
     tracing::info!("stopping");
+    // Before the connections end: clients are to hear of it from the next holder.
+    floating.stop(router).await;
     server.shutdown().await;
     // The socket would only mislead: nobody answers on it any more.
     let _ = std::fs::remove_file(&config.admin.socket);

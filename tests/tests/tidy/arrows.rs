@@ -54,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "holdfast",
         &[
+            "addresses",
             "admin",
             "catalog",
             "consensus",

@@ -84,3 +84,42 @@ fn targets_of_notices_are_read_and_bad_ones_refused_by_their_key() {
     let bad = check(&text(missing)).unwrap_err();
     assert!(bad.contains("a.toml") && bad.contains("[[notify.webhook]] 1: secret_file"), "{bad}");
 }
+
+fn floating(listen: &str, interface: &str, addresses: &str) -> Result<Config, String> {
+    check(&format!(
+        "root = \"/x\"\nname = \"ada\"\n[nfs]\nlisten = [{listen}]\n\
+         [floating]\ninterface = \"{interface}\"\naddresses = [{addresses}]\n"
+    ))
+}
+
+#[test]
+fn floating_addresses_need_an_interface_a_subnet_and_a_listener() {
+    let all = "\"[::]:2049\"";
+    let good = floating(all, "eth0", "\"10.0.0.9/24\", \"fd00::9/64\"").unwrap();
+    assert_eq!(good.floating.parsed().unwrap().len(), 2);
+    assert_eq!(good.floating.spread_after_s, 60);
+    let said = |listen, interface, addresses| floating(listen, interface, addresses).unwrap_err();
+    for (listen, interface, addresses, part) in [
+        (all, "", "\"10.0.0.9/24\"", "floating: interface: an interface's name has 1 to 15 bytes"),
+        (all, "eth0", "\"10.0.0.9\"", "floating: addresses: \"10.0.0.9\" does not say how large"),
+        (
+            all,
+            "eth0",
+            "\"10.0.0.9/24\", \"10.0.0.9/16\"",
+            "floating: addresses: 10.0.0.9 is named twice",
+        ),
+        (
+            "\"10.0.0.1:2049\"",
+            "eth0",
+            "\"10.0.0.9/24\"",
+            "floating: nobody would answer at 10.0.0.9",
+        ),
+        ("\"0.0.0.0:2049\"", "eth0", "\"fd00::9/64\"", "floating: nobody would answer at fd00::9"),
+    ] {
+        let said = said(listen, interface, addresses);
+        assert!(said.contains(part), "{said}");
+    }
+    let many: Vec<String> = (1..=65).map(|n| format!("\"10.0.0.{n}/24\"")).collect();
+    assert!(said(all, "eth0", &many.join(",")).contains("floating: at most 64 addresses"));
+    assert!(floating(all, "", "").unwrap().floating.parsed().unwrap().is_empty(), "off");
+}
