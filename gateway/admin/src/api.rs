@@ -4,6 +4,7 @@
 //! the API's description; whatever is refused is a problem (RFC 9457). Absent on purpose: who may
 //! ask; that is the listener's.
 
+mod addresses;
 mod appliance;
 mod events;
 mod extract;
@@ -96,6 +97,8 @@ fn routes<O: Operator>() -> Routes<O> {
         .at("/v1/objects/{volume}/{object}/transfer", p(), post(objects::transfer_object::<O>))
         .at("/v1/events", g(), get(events::list_events::<O>))
         .at("/v1/notify/test", p(), post(events::try_notify::<O>))
+        .at("/v1/addresses", g(), get(addresses::list_addresses::<O>))
+        .at("/v1/addresses/{address}/move", p(), post(addresses::move_address::<O>))
         .at("/v1/ledger", g(), get(objects::show_ledger::<O>))
         .at("/v1/jobs", g(), get(objects::list_jobs::<O>))
         .at("/v1/jobs/{id}", g(), get(objects::show_job::<O>))

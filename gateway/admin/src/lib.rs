@@ -7,6 +7,7 @@
 
 #![cfg_attr(any(test, feature = "testing"), allow(clippy::unwrap_used))]
 
+mod addresses;
 mod api;
 mod files;
 mod listen;
@@ -17,6 +18,7 @@ mod tls;
 mod token;
 mod views;
 
+pub use addresses::{AddressMove, AddressView};
 pub use api::router;
 pub use listen::{SocketFault, serve_metrics, serve_tls, serve_unix};
 pub use operator::{Operator, Problem, ProblemKind};

@@ -1,12 +1,14 @@
 //! What the API needs done: the binary implements it over the running appliance.
 
 use std::future::Future;
+use std::net::IpAddr;
 
 use model::ExportRule;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
+use crate::addresses::{AddressMove, AddressView};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DrainView, EventView, ExplainView, FaultView,
     FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView,
@@ -181,6 +183,16 @@ pub trait Operator: Send + Sync + 'static {
         name: &str,
         wanted: LabelsView,
     ) -> impl Future<Output = Result<FleetView, Problem>> + Send;
+
+    /// All floating addresses.
+    fn addresses(&self) -> Vec<AddressView>;
+
+    /// Has another appliance hold a floating address.
+    fn move_address(
+        &self,
+        address: IpAddr,
+        wanted: AddressMove,
+    ) -> impl Future<Output = Result<AddressView, Problem>> + Send;
 
     /// Joins another fleet; the appliance then starts anew.
     fn join(&self, wanted: Join) -> impl Future<Output = Result<(), Problem>> + Send;

@@ -1,10 +1,12 @@
 //! An operator that is made up, and chance that is none: for tests of those who talk to the API.
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use model::{Entropy, ExportRule};
 
+use crate::addresses::{AddressMove, AddressView};
 use crate::operator::{Operator, Problem, ProblemKind};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, EventView, ExplainView,
@@ -61,7 +63,21 @@ impl Operator for FakeOperator {
             disk: DiskView { total_bytes: 2, free_bytes: 1 },
             volumes: self.volumes(),
             admin: None,
+            addresses: self.addresses(),
         })
+    }
+
+    fn addresses(&self) -> Vec<AddressView> {
+        vec![floating("ada")]
+    }
+
+    async fn move_address(
+        &self,
+        address: IpAddr,
+        wanted: AddressMove,
+    ) -> Result<AddressView, Problem> {
+        known(&address.to_string(), "10.0.0.9")?;
+        Ok(floating(&wanted.to))
     }
 
     fn volumes(&self) -> Vec<VolumeView> {
@@ -357,5 +373,17 @@ fn job(looks_left: usize) -> JobView {
         ended: looks_left == 0,
         succeeded: looks_left == 0,
         outcome: (looks_left == 0).then(|| "handed over".to_owned()),
+    }
+}
+
+fn floating(holder: &str) -> AddressView {
+    AddressView {
+        address: "10.0.0.9/24".to_owned(),
+        interface: "eth0".to_owned(),
+        holder: Some(holder.to_owned()),
+        since_view: Some(1),
+        since: None,
+        cause: Some("offered".to_owned()),
+        offered_by: vec!["ada".to_owned(), "bob".to_owned()],
     }
 }

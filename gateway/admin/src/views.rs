@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::events::{EventView, TrialView};
+use crate::addresses::AddressView;
 
 /// One appliance at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +33,9 @@ pub struct StatusView {
     /// The admin API over TCP, if it is open.
     #[serde(default)]
     pub admin: Option<RemoteView>,
+    /// All floating addresses of the fleet.
+    #[serde(default)]
+    pub addresses: Vec<AddressView>,
 }
 
 /// The admin API over TCP.

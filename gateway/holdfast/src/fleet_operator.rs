@@ -1,19 +1,21 @@
 //! The operator's port, over the running appliance.
 
+mod addresses;
 mod files;
 mod fleet;
 mod leaving;
 mod notify;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{
-    CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, EventView, ExplainView,
-    ExportView, FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView,
-    LedgerView, OpenInvitationView, Operator, PinWanted, Problem, ProblemKind, RemoteView,
-    RemovalHow, RemovalView, StatusView, Token, TokenView, Transfer, TransferTo, TrialView,
-    Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
+    AddressMove, AddressView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView,
+    EventView, ExplainView, ExportView, FaultView, FleetView, InvitationView, Invite, JobView,
+    Join, LabelsView, LedgerView, OpenInvitationView, Operator, PinWanted, Problem, ProblemKind,
+    RemoteView, RemovalHow, RemovalView, StatusView, Token, TokenView, Transfer, TransferTo,
+    TrialView, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -69,7 +71,20 @@ impl Operator for FleetOperator {
             disk: DiskView { total_bytes: disk.total, free_bytes: disk.available },
             volumes: self.volumes(),
             admin: self.remote.clone(),
+            addresses: self.all_addresses(),
         })
+    }
+
+    fn addresses(&self) -> Vec<AddressView> {
+        self.all_addresses()
+    }
+
+    async fn move_address(
+        &self,
+        address: IpAddr,
+        wanted: AddressMove,
+    ) -> Result<AddressView, Problem> {
+        self.move_to(address, wanted).await
     }
 
     fn volumes(&self) -> Vec<VolumeView> {

@@ -1,5 +1,6 @@
 //! Tables that people read.
 
+mod addresses;
 mod events;
 mod fleet;
 
@@ -7,6 +8,7 @@ use admin::{CheckView, DeletedVolumeView, ExportView, FaultView, JobView, Status
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{ExportAccess, Squash};
 
+pub use self::addresses::*;
 pub use self::events::*;
 pub use self::fleet::*;
 
@@ -33,6 +35,10 @@ pub fn status(status: &StatusView) -> String {
     }
     out.push('\n');
     out.push_str(&volumes(&status.volumes));
+    if !status.addresses.is_empty() {
+        out.push('\n');
+        out.push_str(&addresses(&status.addresses));
+    }
     out
 }
 

@@ -51,9 +51,9 @@ mod watching;
 mod wire;
 
 pub use answering::Answering;
+pub use floating::{AddressClient, AddressPlace, AddressStatus, AddressWish, CLIENTS_MAX, Release};
 pub use happening::{Happening, Herald, Here, OfAppliance, OfCopy, OfVolume, Unheard};
 pub use health::Health;
-pub use floating::{AddressClient, AddressPlace, AddressStatus, AddressWish, CLIENTS_MAX, Release};
 pub use heat::LedgerKeeper;
 pub use joining::{Admission, Certifier, JoinReply, JoinRequest};
 pub use keeping::{DELETED_KEPT, kept_until};

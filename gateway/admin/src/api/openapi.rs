@@ -7,7 +7,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{appliance, events, fleet, objects, volumes};
+use super::{addresses, appliance, events, fleet, objects, volumes};
 
 /// The admin API of one appliance, over its unix socket (only root) or over TLS (with the token
 /// that `holdfast admin token` shows). What is refused is a problem (RFC 9457).
@@ -45,6 +45,8 @@ use super::{appliance, events, fleet, objects, volumes};
         fleet::drain,
         fleet::stop_drain,
         fleet::set_labels,
+        addresses::list_addresses,
+        addresses::move_address,
         objects::find_path,
         objects::explain_path,
         objects::transfer_path,

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use admin::{
-    DrainView, FleetView, InvitationView, Invite, JobView, Join, LabelsView, OpenInvitationView,
-    RemovalView, StatusView, Transfer, WhereView,
+    AddressMove, AddressView, DrainView, FleetView, InvitationView, Invite, JobView, Join,
+    LabelsView, OpenInvitationView, RemovalView, StatusView, Transfer, WhereView,
 };
 use clap::Subcommand;
 
@@ -61,6 +61,15 @@ pub enum FleetVerb {
         /// All its labels: site=attic rack=1
         #[arg(value_name = "KEY=VALUE", value_parser = label)]
         labels: Vec<(String, String)>,
+    },
+    /// List the floating addresses and who holds them
+    Addresses,
+    /// Have another appliance hold a floating address, as long as it can
+    MoveAddress {
+        /// The address
+        address: String,
+        /// The appliance
+        to: String,
     },
 }
 
@@ -120,6 +129,15 @@ pub fn fleet(client: &Client, show: Show, verb: FleetVerb) -> Result<ExitCode, S
             let labels = LabelsView { labels: labels.into_iter().collect() };
             let fleet: FleetView = client.send_json(&path, &labels)?;
             show.print(&fleet, print::fleet)
+        }
+        FleetVerb::Addresses => {
+            let all: Vec<AddressView> = client.ask(Method::Get, "/v1/addresses")?;
+            show.print(&all, |all| print::addresses(all))
+        }
+        FleetVerb::MoveAddress { address, to } => {
+            let path = format!("/v1/addresses/{}/move", escaped(&address));
+            let moved: AddressView = client.send_json(&path, &AddressMove { to })?;
+            show.print(&moved, |moved| print::addresses(std::slice::from_ref(moved)))
         }
     }
 }
