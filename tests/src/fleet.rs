@@ -93,7 +93,9 @@ impl FleetWorld {
         Self::with(sandbox, fleet, holders, guests)
     }
 
-    fn with(sandbox: Sandbox, fleet: Fleet, holders: usize, guests: usize) -> Self {
+    /// The same with a fleet that was formed before.
+    #[must_use]
+    pub fn with(sandbox: Sandbox, fleet: Fleet, holders: usize, guests: usize) -> Self {
         fleet.make_volume("demo", &NAMES[..holders]);
         let guests = Guests::boot(&sandbox, guests);
         Self { guests, fleet, sandbox }
@@ -127,14 +129,21 @@ impl Fleet {
     #[must_use]
     pub fn form_supervised(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
         let setup = Setup { supervised: true, ..Setup::default() };
-        Self::make(sandbox, count, disk_mib, &setup).formed()
+        Self::form_as(sandbox, count, disk_mib, &setup)
     }
 
     /// The same as [`Self::form`], with `extra` at the end of each configuration.
     #[must_use]
     pub fn form_with(sandbox: &Sandbox, count: usize, disk_mib: u64, extra: &str) -> Self {
         let setup = Setup { extra: extra.to_owned(), ..Setup::default() };
-        Self::make(sandbox, count, disk_mib, &setup).formed()
+        Self::form_as(sandbox, count, disk_mib, &setup)
+    }
+
+    /// The same of appliances that are configured as `setup` says but for their names, places and
+    /// volumes.
+    #[must_use]
+    pub fn form_as(sandbox: &Sandbox, count: usize, disk_mib: u64, setup: &Setup) -> Self {
+        Self::make(sandbox, count, disk_mib, setup).formed()
     }
 
     fn formed(self) -> Self {
@@ -350,8 +359,25 @@ impl Fleet {
         self.relay().set(mesh_v4(number), Weather { loss_permille: 1000, ..Weather::default() });
     }
 
-    /// Ends [`Self::partition`] and [`Self::trouble`] of one appliance.
+    /// Cuts an appliance off the others and off its clients.
+    pub fn isolate(&self, number: usize) {
+        self.partition(number);
+        must(&format!("ip link set c.{} nomaster", NAMES[number]));
+    }
+
+    /// The numbers of the appliances that have this address on the interface to their clients.
+    #[must_use]
+    pub fn holders_of(&self, address: IpAddr) -> Vec<usize> {
+        let has = |number: &usize| {
+            let line = format!("ip -n {} -o addr show dev clients", NAMES[*number]);
+            must(&line).contains(&format!(" {address}/"))
+        };
+        (0..self.count()).filter(has).collect()
+    }
+
+    /// Ends [`Self::partition`], [`Self::isolate`] and [`Self::trouble`] of one appliance.
     pub fn heal(&self, number: usize) {
+        must(&format!("ip link set c.{} master br0", NAMES[number]));
         must(&format!("ip link set m.{} master br1", NAMES[number]));
         self.relay().set(mesh_v4(number), Weather::default());
         self.route(number, "del");

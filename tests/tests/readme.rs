@@ -22,6 +22,7 @@ use tests::{
 #[test]
 fn every_command_of_the_readme_does_what_it_should() {
     let readme = without_section(&readme(), FLEET_SECTION);
+    let readme = without_section(&readme, ADDRESS_SECTION);
     let mut commands = holdfast_commands_in_blocks(&readme);
     assert!(commands.len() >= 3, "{commands:?}");
     commands.extend(in_backticks(&readme, "holdfast "));
@@ -117,6 +118,43 @@ fn the_readme_makes_a_fleet_that_moves_a_file_and_shrinks_again() {
     assert_eq!(members, 2, "one was drained and removed");
     let volumes = ada.cli_ok(&["volume", "list"]);
     assert!(volumes.contains("media"), "it was deleted and brought back: {volumes}");
+}
+
+#[test]
+fn the_readme_makes_an_address_that_outlives_its_appliance() {
+    let section = section(&readme(), ADDRESS_SECTION).replace("10.0.0.9", FLOATING);
+    let lines = blocks(&section);
+    let is_command = |line: &&String| line.starts_with("holdfast ");
+    let config: Vec<String> = lines.iter().filter(|line| !is_command(line)).cloned().collect();
+    let extra = config.join("\n").replace("eth0", "clients") + "\n";
+    let sandbox = Sandbox::new();
+    let setup = Setup { extra, ..Setup::default() };
+    let mut fleet = Fleet::form_as(&sandbox, 3, DISK_MIB, &setup);
+    fleet.make_volume("media", &["ada", "bob", "cyd"]);
+    fleet.first().cli_ok(&["volume", "policy", "media", "--replicas", "2"]);
+    let address = FLOATING.parse().unwrap();
+    let await_holder = |fleet: &Fleet, among: &[usize]| {
+        eventually_within(Duration::from_secs(30), "the address to be there", || {
+            let holders = fleet.holders_of(address);
+            (holders.len() == 1 && among.contains(&holders[0])).then_some(())
+        });
+    };
+    await_holder(&fleet, &[0]);
+    let guests = Guests::boot(&sandbox, 1);
+    guests.first().mount_from(address, "media");
+    let mut said = String::new();
+    for command in lines.iter().filter(is_command) {
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        said.push_str(&fleet.first().cli_ok(&words));
+    }
+    assert!(said.contains("ada") && said.contains("asked"), "{said}");
+    await_holder(&fleet, &[1]);
+    guests.first().sh("set -e; echo frames >film; sync film");
+    // Stopped, it gives the address to another before it ends.
+    fleet.nth_mut(1).stop();
+    await_holder(&fleet, &[0, 2]);
+    assert_eq!(guests.first().sh("cat film"), "frames\n");
+    guests.first().unmount();
 }
 
 #[test]
@@ -269,6 +307,11 @@ fn in_backticks(readme: &str, prefix: &str) -> Vec<String> {
 }
 
 const FLEET_SECTION: &str = "## Several appliances, one tree";
+
+const ADDRESS_SECTION: &str = "## An address that outlives its appliance";
+
+/// On the clients' bridge, and nobody's own.
+const FLOATING: &str = "10.99.0.200";
 
 /// Sparse.
 const DISK_MIB: u64 = 2048;
