@@ -83,7 +83,8 @@ pub enum Request {
         /// Which file.
         object: ObjectId,
     },
-    /// These calls about the file were answered by its owner: whoever has the bytes knows the calls.
+    /// These calls about the file were answered by its owner. Whoever has the bytes knows the
+    /// calls.
     Answers {
         /// Of which volume.
         volume: VolumeId,

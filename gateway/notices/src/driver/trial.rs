@@ -43,7 +43,7 @@ impl Notifier {
             self.shared.targets.iter().map(|named| named.name.clone()).collect();
         let mut found: Vec<Option<TrialOutcome>> = vec![None; names.len()];
         if let Some(number) = self.shared.step(Event::Tried(notice), "") {
-            let until = deadline(wait);
+            let until = Instant::now() + wait;
             while found.contains(&None) {
                 match timeout_at(until, ends.recv()).await {
                     Ok(Ok(end)) => note(&mut found, number, end),
@@ -60,11 +60,6 @@ impl Notifier {
         };
         names.into_iter().zip(found).zip(states).map(trial).collect()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the driver is the adapter; the desk knows no clock")]
-fn deadline(wait: Duration) -> Instant {
-    Instant::now() + wait
 }
 
 fn note(found: &mut [Option<TrialOutcome>], number: Number, end: End) {

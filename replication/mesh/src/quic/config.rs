@@ -64,8 +64,8 @@ pub fn transport(congestion: Congestion) -> TransportConfig {
     config
 }
 
-/// Made of the appliance's lasting secret, so that after a restart it can still tell its peers that their old
-/// connections are dead (stateless reset, RFC 9000, section 10.3).
+/// Made of the appliance's lasting secret, so that after a restart it can still tell its peers that
+/// their old connections are dead (stateless reset, RFC 9000, section 10.3).
 pub fn endpoint_config(credentials: &Credentials, id_key: [u8; 32]) -> EndpointConfig {
     let reset_key = ResetKey(credentials.derive("holdfast mesh stateless reset"));
     let mut config = EndpointConfig::new(Arc::new(reset_key));
