@@ -92,7 +92,8 @@ pub struct Connection {
     /// Counts the calls, so that a late reply can't be taken for another call's.
     calls: u32,
     outbox: VecDeque<Encoded>,
-    /// The server has closed it: what waits is sent again on another one, as a kernel's client does.
+    /// The server has closed it: what waits is sent again on another one, as a kernel's client
+    /// does.
     closed: bool,
 }
 

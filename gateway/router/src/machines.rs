@@ -1,6 +1,6 @@
 //! The state machines behind the groups: the fleet's and one a volume. Called by the apply threads,
-//! one for the fleet's group and one for all volumes', with committed entries; answers whoever waits
-//! once they are applied.
+//! one for the fleet's group and one for all volumes', with committed entries; answers whoever
+//! waits once they are applied.
 //!
 //! Invariant: nothing here waits. What needs time is told to the router, which does it elsewhere.
 

@@ -31,8 +31,8 @@ use queue::Shared;
 /// Name of the counter of proposals taken into a step.
 pub const PROPOSALS_TOTAL: &str = "holdfast_raft_proposals_total";
 
-/// What the entries of a driver's groups are applied to. Called by one thread of that driver, and of
-/// what concerns one group in the order in which it came about.
+/// What the entries of a driver's groups are applied to. Called by one thread of that driver, and
+/// of what concerns one group in the order in which it came about.
 pub trait StateMachines: Send {
     /// Applies `entries` in order, as one batch, and answers the askers of their tickets. When it
     /// returns, the entries count as applied. An entry with a membership is stored with it. On a

@@ -18,7 +18,7 @@ pub const HEADER_BYTES_MAX: usize = 4096;
 pub const PAYLOAD_BYTES_MAX: u64 = FRAME_BYTES_MAX;
 
 /// One transfer of an object. A later one compares greater: by the epoch in which its sender owned
-/// the object, then by a number that grows with each transfer in it, across restarts and owners too.
+/// the object, then by a number that grows with each transfer in it, across restarts and owners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TransferId {
     epoch: Epoch,

@@ -182,8 +182,8 @@ fn a_write_whose_owner_died_is_known_to_who_took_over() {
     });
 }
 
-/// A client's WRITE is carried out wherever `reaches` lets it go, and its answer is lost; the client
-/// can't reach anybody from then on.
+/// A client's WRITE is carried out wherever `reaches` lets it go, and its answer is lost; the
+/// client can't reach anybody from then on.
 fn unanswered(world: &mut World, reaches: impl Fn(usize) -> bool + 'static) {
     world.tap = Some(Box::new(move |_, to, message| {
         let answer = matches!(message, Message::Reply(_, Reply::Returned(Outcome::Wrote { .. })));

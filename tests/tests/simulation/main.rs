@@ -28,6 +28,7 @@ mod peers;
 mod process;
 mod pulse;
 mod random;
+mod recalling;
 mod receiving;
 mod serving;
 mod tending;
