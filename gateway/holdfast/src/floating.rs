@@ -118,7 +118,7 @@ impl Keeper {
         while !stop.load(Ordering::Acquire) {
             let Self { kernel, router, clock, ports, kept } = &mut self;
             for kept in kept.iter_mut() {
-                tend(kernel, router, clock.as_ref(), kept);
+                tend(kernel, router, clock.as_ref(), (kept, ports));
             }
             let held = kept.iter().filter(|kept| kept.course.is_held()).count();
             metrics::gauge!(HELD).set(held as f64);
@@ -134,7 +134,8 @@ impl Keeper {
         for _ in 0..LAST_TRIES {
             let left = self.kept.iter_mut().filter(|kept| kept.course.is_held());
             let failed = left.filter_map(|kept| {
-                let outcome = perform(&self.kernel, &self.router, kept, Deed::GiveUp);
+                let outcome =
+                    perform(&self.kernel, &self.router, (kept, &self.ports), Deed::GiveUp);
                 kept.course.done(Duration::ZERO, Deed::GiveUp, outcome);
                 (outcome == Outcome::Failed).then_some(())
             });
@@ -170,14 +171,19 @@ impl Keeper {
 }
 
 /// Does what there is to do about one address.
-fn tend(kernel: &Addresses, router: &Router<FjallStore>, clock: &dyn Clock, kept: &mut Kept) {
+fn tend(
+    kernel: &Addresses,
+    router: &Router<FjallStore>,
+    clock: &dyn Clock,
+    (kept, ports): (&mut Kept, &[u16]),
+) {
     for _ in 0..DEEDS_MAX {
         // Both anew each time: this thread may have stood still meanwhile.
         let wish = router.address_wish(kept.floating.address());
         let Some(deed) = kept.course.next(clock.since_boot(), wish) else { return };
         // The lifetime runs from before the kernel was asked.
         let now = clock.since_boot();
-        let outcome = perform(kernel, router, kept, deed);
+        let outcome = perform(kernel, router, (kept, ports), deed);
         kept.course.done(now, deed, outcome);
         if outcome == Outcome::Failed {
             return;
@@ -188,7 +194,7 @@ fn tend(kernel: &Addresses, router: &Router<FjallStore>, clock: &dyn Clock, kept
 fn perform(
     kernel: &Addresses,
     router: &Router<FjallStore>,
-    kept: &mut Kept,
+    (kept, ports): (&mut Kept, &[u16]),
     deed: Deed,
 ) -> Outcome {
     let floating = &kept.floating;
@@ -207,7 +213,7 @@ fn perform(
         }
         Deed::Renew => kernel.hold(floating, LIFETIME),
         Deed::Shout => shout(kernel, kept),
-        Deed::GiveUp => kernel.give_up(floating).map(|destroyed| {
+        Deed::GiveUp => give_up(kernel, router, kept, ports).map(|destroyed| {
             router.note_address(floating.address(), AddressPlace::Away);
             if kept.course.is_held() {
                 tracing::info!(%floating, "gives a floating address up");
@@ -269,6 +275,26 @@ fn tell_clients(kernel: &Addresses, router: &Router<FjallStore>, ports: &[u16], 
         clients.extend(missing);
     }
     router.note_clients(address, clients);
+}
+
+/// Of connections that were made while this appliance was cut off nobody else knows: their clients
+/// are told as long as the address is here. Others hear of it from the next holder alone, and so do
+/// not come back before that one has it.
+fn give_up(
+    kernel: &Addresses,
+    router: &Router<FjallStore>,
+    kept: &Kept,
+    ports: &[u16],
+) -> Result<Destroyed, Fault> {
+    if kept.course.is_held() && !router.has_lease() {
+        for port in ports {
+            let ended = kernel.destroy(kept.floating.address(), *port);
+            if let Err(fault) = ended {
+                tracing::warn!(%fault, "floating addresses");
+            }
+        }
+    }
+    kernel.give_up(&kept.floating)
 }
 
 fn wait(time: Duration) {

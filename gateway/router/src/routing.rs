@@ -169,7 +169,7 @@ impl<S: Imaging> Router<S> {
     }
 
     /// Whether this appliance may still acknowledge what it has just done.
-    pub(crate) fn has_lease(&self) -> bool {
+    pub fn has_lease(&self) -> bool {
         self.lease.is_for_ever() || self.lease.is_live(self.parts.clock.since_boot())
     }
 
