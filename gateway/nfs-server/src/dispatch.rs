@@ -167,8 +167,8 @@ fn cause(refusal: Refusal) -> RefusedFor {
 /// Runs a request and encodes its reply.
 ///
 /// # Errors
-/// Nobody knows what became of the call: the connection must be closed, so that the client sends it
-/// again as it was. JUKEBOX would make it a new call.
+/// Nobody knows what became of the call, or will become of an earlier sending of it: the connection
+/// must be closed, so that the client sends it again as it was. JUKEBOX would make it a new call.
 pub(crate) async fn answer<P: Ports>(
     shared: &Shared<P>,
     request: Request,
@@ -253,6 +253,11 @@ impl<P> Replying<'_, P> {
     ) -> Result<Encoded, FateUnknown> {
         let result = match answer {
             Ok(results) => Ok(results),
+            // It may have been sent before, on another connection or to another appliance, and what
+            // was begun then may still be done.
+            Err(Stop::Fail(fail)) if fail.status == Nfsstat3::Jukebox && needs_key(procedure) => {
+                return Err(FateUnknown);
+            }
             Err(Stop::Fail(fail)) => Err(fail),
             Err(Stop::FateUnknown) => return Err(FateUnknown),
             Err(Stop::TooWeak) => {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: what was executed without a live lease is not answered; a call whose fate is unknown
 //! is sent again only because whoever executes it knows it by its key. A request that nobody can
-//! answer yet waits, within limits: the Linux client sleeps 5 s when it is told to come back.
+//! answer yet waits, within limits: the Linux client sleeps 5 s when it is told to come back, and
+//! then sends another call. So no change is told that: this one may have been sent before.
 //! Absent on purpose: what requests mean.
 
 use std::future::Future;
@@ -75,16 +76,20 @@ impl<S: Imaging> Router<S> {
         let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
         let (mut told, mut may_be_done, mut tries) = (None, false, 0);
         // "Come back later" would make it a new call, and the old one may have been executed.
-        let given_up = |refusal, may_be_done| match may_be_done && call().0.changes() {
-            true => Refused::from(Refusal::Unknown),
-            false => Refused::from(refusal),
+        let given_up = async |refusal: Refusal, may_be_done: bool| {
+            if !call().0.changes() || refusal != Refusal::Busy && !may_be_done {
+                return Refused::from(refusal);
+            }
+            // Whoever loses the connection is back at once: no sooner if too many wait here.
+            tokio::time::sleep(patience.left(self.parts.clock.since_boot())).await;
+            Refused::from(Refusal::Unknown)
         };
         for _ in 0..HOPS_MAX {
             let settled = match told.take() {
                 Some(to) if self.has_lease() => Settled::There(to),
                 _ => match self.settle(ask.volume, about, patience).await {
                     Ok(settled) => settled,
-                    Err(refusal) => return Err(given_up(refusal, may_be_done)),
+                    Err(refusal) => return Err(given_up(refusal, may_be_done).await),
                 },
             };
             let executed = match settled {
@@ -103,7 +108,7 @@ impl<S: Imaging> Router<S> {
                     // Also if it was over: a change may have been made before that was seen.
                     may_be_done = true;
                     if let Err(refusal) = self.pause_before(&mut tries, patience).await {
-                        return Err(given_up(refusal, may_be_done));
+                        return Err(given_up(refusal, may_be_done).await);
                     }
                     continue;
                 }
@@ -129,12 +134,12 @@ impl<S: Imaging> Router<S> {
                 Forwarding::Moved(_) | Forwarding::NotSent | Forwarding::Unknown => {
                     self.hints.forget(ask.volume, about);
                     if let Err(refusal) = self.wait_for_motion(patience).await {
-                        return Err(given_up(refusal, may_be_done));
+                        return Err(given_up(refusal, may_be_done).await);
                     }
                 }
             }
         }
-        Err(given_up(Refusal::Busy, may_be_done))
+        Err(given_up(Refusal::Busy, may_be_done).await)
     }
 
     /// Finds out who answers, waiting while nobody is known.

@@ -233,7 +233,8 @@ impl World {
         let after = 100 + self.chance.below(500);
         self.post(after, Event::Machine { to, input: Input::Client { conn, request } });
         let attempt = self.clients[number].attempt;
-        let patience = 600_000 + self.chance.below(1_200_000);
+        // Some are more patient than the appliances, as Linux is, and hear that they gave up.
+        let patience = 600_000 + self.chance.below(2_800_000);
         let event = ClientEvent::Late { op, attempt };
         self.post(patience, Event::Client { number, event });
     }

@@ -25,6 +25,8 @@ pub enum Mistake {
     KeepsAnswers,
     /// Sends a call on for a client that has gone.
     ForwardsForTheGone,
+    /// Tells a client to come back with another call for what an earlier sending may have done.
+    HasChangesComeBack,
     /// Executes a forwarded change of data whatever view its sender had.
     IgnoresViews,
     /// Takes what comes late on a channel that was given up for new.

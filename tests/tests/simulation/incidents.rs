@@ -307,6 +307,22 @@ fn a_rename_whose_reply_was_lost_is_done_once() {
 }
 
 #[test]
+fn a_change_that_its_cut_off_leader_gives_up_is_not_done_as_two() {
+    only_with(Mistake::HasChangesComeBack, |mistake| {
+        let mut world = scene(mistake);
+        // The others get the entry, and nobody hears that they have.
+        world.cut(0, 2, 30_000_000);
+        world.cut(1, 2, 30_000_000);
+        world.begin_call(0, 2, create(ObjectId::ROOT, name("a")));
+        world.millis(30_000);
+        world.heal();
+        world.millis(6_000);
+        assert!(!world.clients[0].answers.is_empty());
+        world
+    });
+}
+
+#[test]
 fn an_owner_and_leader_that_dies_between_apply_and_reply_has_done_it_once() {
     let mut world = scene(Mistake::Nothing);
     world.tap = Some(Box::new(|from, _, message| {

@@ -223,10 +223,13 @@ impl Process {
             return Next::End(Ending::Hangup);
         }
         if self.now >= job.until {
-            let ending = match (job.unknown, job.origin) {
+            // Any sending of a change may be the second, and the first may still be done.
+            let again = job.unknown
+                || job.request.call.changes() && ctx.mistake != Mistake::HasChangesComeBack;
+            let ending = match (again, job.origin) {
                 (false, Origin::Client { .. }) => Ending::Outcome(Outcome::Busy),
-                (false, Origin::Peer { .. }) => Ending::Moved(None),
-                (true, _) => Ending::Hangup,
+                (_, Origin::Peer { .. }) if !job.unknown => Ending::Moved(None),
+                _ => Ending::Hangup,
             };
             return Next::End(ending);
         }

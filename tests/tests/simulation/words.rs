@@ -47,6 +47,11 @@ impl Call {
             Self::LookUp { .. } | Self::List { .. } | Self::Change(_) => None,
         }
     }
+
+    /// Whether doing it twice could be told from doing it once.
+    pub fn changes(&self) -> bool {
+        matches!(self, Self::Change(_) | Self::Write { .. })
+    }
 }
 
 /// A client's call; sent again it is the same one.

@@ -356,6 +356,47 @@ async fn a_resent_change_reaches_the_ports_under_its_first_key() {
 }
 
 #[tokio::test]
+async fn only_what_changes_nothing_is_told_to_come_back_later() {
+    let (world, mut client, root) = demo().await;
+    let file = client.create(root, "a").await;
+    let (data, stable) = (Bytes::from_static(b"x"), StableHow::FileSync);
+    let (new_attributes, target) = (Sattr3::default(), nfs3::Path(Bytes::from_static(b"t")));
+    let (attributes, place) = (new_attributes, place(root, "b"));
+    let how = CreateHow::Unchecked(new_attributes);
+    let what = MknodData::Fifo(new_attributes);
+    let changes = [
+        Args::Write(nfs3::WriteArgs { file, offset: 0, stable, data }),
+        Args::Setattr(nfs3::SetattrArgs { object: file, new_attributes, guard: None }),
+        Args::Create(nfs3::CreateArgs { place: place.clone(), how }),
+        Args::Mkdir(nfs3::MkdirArgs { place: place.clone(), attributes }),
+        Args::Symlink(nfs3::SymlinkArgs { place: place.clone(), attributes, target }),
+        Args::Mknod(nfs3::MknodArgs { place: place.clone(), what }),
+        Args::Remove(nfs3::RemoveArgs { object: place.clone() }),
+        Args::Rmdir(nfs3::RmdirArgs { object: place.clone() }),
+        Args::Link(nfs3::LinkArgs { file, link: place }),
+        rename((root, "a"), (root, "b")),
+    ];
+    for refusal in [model::Refusal::Busy, model::Refusal::Unknown] {
+        world.tree.refuse(Some(refusal));
+        for change in &changes {
+            let mut client = world.client().await;
+            let (_, bytes) = client.encode_nfs(change);
+            client.send(&bytes).await;
+            assert!(client.receive().await.is_none(), "{change:?} was answered");
+        }
+    }
+    world.tree.refuse(Some(model::Refusal::Busy));
+    for others in [
+        Args::Read(nfs3::ReadArgs { file, offset: 0, count: 1 }),
+        Args::Commit(nfs3::CommitArgs { file, offset: 0, count: 0 }),
+        Args::Getattr(nfs3::GetattrArgs { object: file }),
+        lookup(root, "a"),
+    ] {
+        assert_eq!(client.nfs(others).await.failure(), Some(Nfsstat3::Jukebox));
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_stops_answers_what_is_under_way_and_closes() {
     let (world, mut client, root) = demo().await;
     let held = world.tree.plant(DEMO, "slow");

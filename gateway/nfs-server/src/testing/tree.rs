@@ -23,6 +23,8 @@ pub(crate) struct Tree {
     held: watch::Sender<Option<ObjectId>>,
     /// Of all changes, in order.
     keys: Mutex<Vec<Option<RequestKey>>>,
+    /// What every port answers instead, if anything.
+    refuses: Mutex<Option<Refusal>>,
 }
 
 struct State {
@@ -46,8 +48,9 @@ impl Tree {
             let root = Object::new(ObjectId::ROOT, ObjectKind::Directory, ObjectId::ROOT);
             state.objects.insert((volume.id, ObjectId::ROOT), root);
         }
-        let (held, keys) = (watch::Sender::new(None), Mutex::default());
-        Self { volumes: Arc::new(volumes), state: Mutex::new(state), held, keys }
+        let held = watch::Sender::new(None);
+        let (volumes, state) = (Arc::new(volumes), Mutex::new(state));
+        Self { volumes, state, held, keys: Mutex::default(), refuses: Mutex::default() }
     }
 
     /// Puts an empty file into a volume's root, as if it had been there before.
@@ -59,6 +62,15 @@ impl Tree {
     /// Makes reads of `object` wait until another one is held.
     pub(crate) fn hold_reads(&self, object: Option<ObjectId>) {
         self.held.send_replace(object);
+    }
+
+    /// Has every port answer with this from now on, or as usual.
+    pub(crate) fn refuse(&self, with: Option<Refusal>) {
+        *self.refuses.lock() = with;
+    }
+
+    fn serves(&self) -> Result<(), Refusal> {
+        self.refuses.lock().map_or(Ok(()), Err)
     }
 
     pub(crate) fn keys(&self) -> Vec<Option<RequestKey>> {
@@ -285,6 +297,7 @@ impl Ports for Tree {
     }
 
     async fn attributes(&self, ask: &Ask, object: ObjectId) -> Result<Attributes, Refused> {
+        self.serves()?;
         Ok(self.state.lock().object(ask.volume, object)?.attributes)
     }
 
@@ -294,6 +307,7 @@ impl Ports for Tree {
         dir: ObjectId,
         name: LookUpName<'_>,
     ) -> Result<Found, Refused> {
+        self.serves()?;
         let mut state = self.state.lock();
         let attributes = state.directory(ask.volume, dir)?.attributes;
         let found = match name {
@@ -314,6 +328,7 @@ impl Ports for Tree {
     }
 
     async fn read_link(&self, ask: &Ask, object: ObjectId) -> Result<(Bytes, Attributes), Refused> {
+        self.serves()?;
         let mut state = self.state.lock();
         let object = state.object(ask.volume, object)?;
         if object.attributes.kind != ObjectKind::Symlink {
@@ -325,6 +340,7 @@ impl Ports for Tree {
     }
 
     async fn list(&self, ask: &Ask, dir: ObjectId, page: Page) -> Result<Listing, Refused> {
+        self.serves()?;
         let mut state = self.state.lock();
         let object = state.directory(ask.volume, dir)?.clone();
         let dots = [(Cookie::DOT, dir, "."), (Cookie::DOT_DOT, object.parent, "..")];
@@ -352,6 +368,7 @@ impl Ports for Tree {
     }
 
     async fn change(&self, ask: &Ask, change: Change) -> Result<Done, Refused> {
+        self.serves()?;
         self.keys.lock().push(ask.key);
         let mut state = self.state.lock();
         let dir = dir_of(&change);
@@ -368,6 +385,7 @@ impl Ports for Tree {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
+        self.serves()?;
         let mut state = self.state.lock();
         let target = state.object(ask.volume, object)?;
         if guard.is_some_and(|guard| guard != target.attributes.ctime) {
@@ -380,6 +398,7 @@ impl Ports for Tree {
     }
 
     async fn read(&self, ask: &Ask, object: ObjectId, span: Span) -> Result<ReadData, Refused> {
+        self.serves()?;
         let mut held = self.held.subscribe();
         held.wait_for(|held| *held != Some(object)).await.map_err(|_| Refusal::Fault)?;
         let mut state = self.state.lock();
@@ -391,6 +410,7 @@ impl Ports for Tree {
     }
 
     async fn write(&self, ask: &Ask, request: WriteRequest) -> Result<Wrote, Refused> {
+        self.serves()?;
         self.keys.lock().push(ask.key);
         let mut state = self.state.lock();
         let object = state.object(ask.volume, request.object)?;
@@ -407,6 +427,7 @@ impl Ports for Tree {
     }
 
     async fn commit(&self, ask: &Ask, object: ObjectId) -> Result<Committed, Refused> {
+        self.serves()?;
         let wcc = self.state.lock().as_is(ask.volume, object);
         Ok(Committed { verifier: WriteVerifier([9; 8]), wcc })
     }
