@@ -24,6 +24,21 @@ impl ExtentSet {
         self.count
     }
 
+    /// Whether this one is in it.
+    pub(crate) fn contains(&self, extent: u64) -> bool {
+        self.runs.range(..=extent).next_back().is_some_and(|(_, end)| *end > extent)
+    }
+
+    /// The one that [`Self::take_from`] would take first.
+    pub(crate) fn first_from(&self, from: u64) -> Option<u64> {
+        match self.contains(from) {
+            true => Some(from),
+            false => {
+                self.runs.range(from..).next().or(self.runs.first_key_value()).map(|(n, _)| *n)
+            }
+        }
+    }
+
     pub(crate) fn insert(&mut self, extents: Extents) {
         self.join(extents);
         while self.runs.len() > RUNS_MAX {

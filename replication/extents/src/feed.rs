@@ -2,12 +2,16 @@
 //! of frames, and the set of extents that are still to be copied.
 //!
 //! Invariants: frames leave strictly in the order of their marks. Applying all that leave, once no
-//! extent is left to copy, makes any object that began as the feed's base equal to this one. The
-//! queue never holds more than its limit: over it a write's payload is left out and its extents are
+//! extent is left to copy, makes any object that began with the feed's base's size equal to this
+//! one; an extent that the receiver holds already need not be copied, unless a change of it was left
+//! out: without that, changes done twice in order are as good as done once. The queue never holds more than its limit: over it a write's payload is left out and its extents are
 //! copied later, so a slow receiver costs neither memory nor the clients' time.
 //! Absent on purpose: where frames go, and when to copy. Locks: an object's before a feed's.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use model::{EXTENT_BYTES, FILE_BYTES_MAX, Mark, Refusal, RequestKey, Span, Stamp};
@@ -17,6 +21,7 @@ use tokio::sync::Notify;
 use crate::{
     core::CopyFault,
     extent_set::{ExtentSet, Extents, extents_of},
+    hash::ExtentHash,
 };
 
 /// One change of an object's bytes, in its place.
@@ -84,6 +89,8 @@ pub struct Backlog {
     pub queued_bytes: u64,
     /// Extents to copy, not counting those being copied.
     pub to_copy: u64,
+    /// The number of the one that is copied next.
+    pub next: Option<u64>,
 }
 
 /// Everybody who is told of one object's changes.
@@ -110,6 +117,10 @@ struct Queue {
     slots: VecDeque<Slot>,
     queued_bytes: u64,
     to_copy: ExtentSet,
+    /// Of these a change was left out: what the receiver held before says nothing.
+    left_out: ExtentSet,
+    /// What the receiver holds of extents that are still to be copied.
+    held: BTreeMap<u64, ExtentHash>,
     /// Where copying goes on.
     cursor: u64,
     /// Up to here was hole when it was last looked at.
@@ -195,7 +206,7 @@ impl Feeds {
     pub(crate) fn lose(&self, lost: Lost) {
         for feed in &self.0 {
             if let Some(written) = lost.written {
-                feed.put_back(extents_of(written));
+                feed.queue.lock().leave_out_all(extents_of(written));
             }
             feed.fill(lost.mark, FrameChange::Nothing);
         }
@@ -282,7 +293,27 @@ impl FeedQueue {
             frames: queue.slots.len(),
             queued_bytes: queue.queued_bytes,
             to_copy: queue.to_copy.count(),
+            next: queue.to_copy.first_from(queue.cursor),
         }
+    }
+
+    /// Learns what the receiver holds of the extents from `first` on: the same there needs no copy.
+    pub(crate) fn learn(&self, first: u64, held: impl Iterator<Item = Option<ExtentHash>>) {
+        let mut queue = self.queue.lock();
+        let held = (first..).zip(held).filter_map(|(extent, hash)| Some((extent, hash?)));
+        queue.held.extend(held);
+        while queue.held.len() > HELD_MAX {
+            queue.held.pop_last();
+        }
+    }
+
+    /// What the receiver holds of an extent that is being copied, if that is known.
+    pub(crate) fn take_held(&self, extent: u64) -> Option<ExtentHash> {
+        let mut queue = self.queue.lock();
+        // Those before it were holes, or cut off.
+        queue.held = queue.held.split_off(&extent);
+        let held = queue.held.remove(&extent);
+        held.filter(|_| !queue.left_out.contains(extent))
     }
 
     /// These are to be copied, once more if they were before.
@@ -328,15 +359,21 @@ impl Queue {
         match change {
             FrameChange::Write { offset, bytes } => {
                 let end = offset.saturating_add(bytes.len() as u64).min(FILE_BYTES_MAX);
-                self.to_copy.insert(offset / EXTENT_BYTES..end.div_ceil(EXTENT_BYTES));
+                self.leave_out_all(offset / EXTENT_BYTES..end.div_ceil(EXTENT_BYTES));
                 FrameChange::Later { end }
             }
             FrameChange::Copy { span, .. } | FrameChange::Hole(span) => {
-                self.to_copy.insert(extents_of(span));
+                self.leave_out_all(extents_of(span));
                 FrameChange::Nothing
             }
             FrameChange::Nothing | FrameChange::Later { .. } | FrameChange::SetSize(_) => change,
         }
+    }
+
+    /// Of these the receiver is not told everything: they are copied, whatever it holds.
+    fn leave_out_all(&mut self, extents: Extents) {
+        self.to_copy.insert(extents.clone());
+        self.left_out.insert(extents);
     }
 
     /// Makes one of small neighbours, so that a receiver that is away for hours costs no memory.
@@ -359,7 +396,7 @@ impl Queue {
         }
         let Some((both, again)) = both(&first, &second, crowded) else { return false };
         if let Some(again) = again {
-            self.to_copy.insert(again);
+            self.leave_out_all(again);
         }
         self.slots[place + 1].change = Some(both);
         self.slots.remove(place);
@@ -401,6 +438,9 @@ pub const FRAME_BYTES_MAX: u64 = 4 << 20;
 
 /// More receivers of one object than a fleet has replicas.
 const FEEDS_PER_OBJECT_MAX: usize = 8;
+
+/// Extents of which it is known what the receiver holds: more than are ever asked for ahead.
+const HELD_MAX: usize = 4096;
 
 /// What a place in the queue takes, payload aside; with its allocation it is less.
 const SLOT_BYTES: u64 = 256;

@@ -15,6 +15,7 @@ mod disk;
 mod extent_set;
 mod feed;
 mod follow;
+mod hash;
 mod linux;
 mod object;
 mod objects;
@@ -28,11 +29,12 @@ mod table;
 pub use disk::{BackingFile, Disk, DiskTotals, FileFacts, Open, Rename, Wait};
 pub use feed::{Backlog, FRAME_BYTES_MAX, FeedEnd, Frame, FrameChange};
 pub use follow::{Admission, CopyState, admit};
+pub use hash::{EXTENT_HASH_BYTES, ExtentHash};
 pub use linux::LinuxDisk;
 pub use objects::{
-    Attach, Base, Copied, CopyFault, Equal, Feed, Followed, METRIC_FSYNC_SECONDS, METRIC_READS,
-    Objects, Piece, READ_BYTES_MAX, RUNS_PER_COPY_MAX, ReadDone, Receipt, Settings, Sink, SizeDone,
-    Stamping, Taken, Touched, WriteDone,
+    Attach, Base, COMPARED_AT_ONCE_MAX, Copied, CopyFault, Equal, Feed, Followed,
+    METRIC_FSYNC_SECONDS, METRIC_READS, Objects, Piece, READ_BYTES_MAX, RUNS_PER_COPY_MAX,
+    ReadDone, Receipt, Settings, Sink, SizeDone, Stamping, Taken, Touched, WriteDone,
 };
 pub use record::{BadRecord, RECORD_XATTR, Record, RecordState};
 pub use space::{Ballast, Space, reserve_bytes};

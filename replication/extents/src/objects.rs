@@ -26,7 +26,7 @@ pub use self::{
     copy::{Attach, Copied, Feed, RUNS_PER_COPY_MAX},
     follow::{Equal, Followed, Piece, Taken},
     read::READ_BYTES_MAX,
-    receive::Receipt,
+    receive::{COMPARED_AT_ONCE_MAX, Receipt},
 };
 pub use crate::core::{Base, CopyFault, Stamping, Touched};
 use crate::{

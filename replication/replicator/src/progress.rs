@@ -18,6 +18,7 @@ pub struct Progress {
     bytes_total: AtomicU64,
     bytes_done: AtomicU64,
     bytes_copied: AtomicU64,
+    bytes_held: AtomicU64,
     bytes_resent: AtomicU64,
 }
 
@@ -49,8 +50,10 @@ pub struct ProgressNow {
     pub bytes_total: u64,
     /// How much of that the receiver has been sent; goes back when parts must be copied again.
     pub bytes_done: u64,
-    /// Data that was read for copies.
+    /// Data that was copied.
     pub bytes_copied: u64,
+    /// Data that was read, and that the receiver held already.
+    pub bytes_held: u64,
     /// Bytes that were sent once more after a channel broke.
     pub bytes_resent: u64,
 }
@@ -64,6 +67,7 @@ impl Progress {
             bytes_total: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
             bytes_copied: AtomicU64::new(0),
+            bytes_held: AtomicU64::new(0),
             bytes_resent: AtomicU64::new(0),
         }
     }
@@ -84,6 +88,7 @@ impl Progress {
             bytes_total,
             bytes_done: self.bytes_done.load(Relaxed).min(bytes_total),
             bytes_copied: self.bytes_copied.load(Relaxed),
+            bytes_held: self.bytes_held.load(Relaxed),
             bytes_resent: self.bytes_resent.load(Relaxed),
         }
     }
@@ -92,6 +97,7 @@ impl Progress {
         self.bytes_total.store(now.bytes_total, Relaxed);
         self.bytes_done.store(now.bytes_done, Relaxed);
         self.bytes_copied.store(now.bytes_copied, Relaxed);
+        self.bytes_held.store(now.bytes_held, Relaxed);
         self.bytes_resent.store(now.bytes_resent, Relaxed);
         self.set_phase(now.phase);
     }

@@ -7,8 +7,9 @@
 //! Absent on purpose: IO, clocks, and the object itself.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use extents::{Base, Frame};
+use extents::{Base, ExtentHash, Frame};
 use model::{Mark, Refusal};
 
 use crate::wire::{Attempt, HasData, Message, Round, TransferId};
@@ -18,12 +19,14 @@ use crate::wire::{Attempt, HasData, Message, Round, TransferId};
 pub enum ReceiveEvent {
     /// The owner said something.
     Message(Message),
-    /// The object is what `Begin` said.
-    Begun,
+    /// The object is what `Begin` said, and may hold this many extents of an older copy.
+    Begun(u64),
     /// For a `Resume`: everything up to this mark is there, or nothing is known.
     Recalled(Option<Mark>),
     /// A batch was executed.
     Applied,
+    /// What these extents hold.
+    Compared(u64, Vec<Option<ExtentHash>>),
     /// What was there when the round began is durable, up to this mark.
     Synced(Round, Mark),
     /// The object is as the owner's is, durable as far as was asked for.
@@ -43,6 +46,8 @@ pub enum ReceiveEffect {
     Apply(Vec<Frame>),
     /// Make durable what was executed.
     Sync(Round),
+    /// Look what these extents hold.
+    Compare(Range<u64>),
     /// Take over the rest, and make it durable up to this mark, if it is not.
     Finish(Base, Mark),
     /// Tell the owner.
@@ -65,6 +70,10 @@ pub struct ReceiveCore {
     applied: Mark,
     /// The end of the last sync.
     durable: Mark,
+    /// Extents of an older copy.
+    older: u64,
+    /// Questions about them that are not answered.
+    comparing: usize,
     waiting: VecDeque<Step>,
     waiting_bytes: u64,
     /// The last mark of the batch being executed.
@@ -91,6 +100,7 @@ impl ReceiveCore {
             accepted: self.applied,
             applied: self.applied,
             durable: self.durable,
+            older: self.older,
             ..Self::default()
         };
     }
@@ -118,8 +128,9 @@ impl ReceiveCore {
         }
         let refused = match event {
             ReceiveEvent::Message(message) => self.message(message, &mut effects),
-            ReceiveEvent::Begun => {
+            ReceiveEvent::Begun(older) => {
                 self.starting = false;
+                self.older = older;
                 self.ready(Some(self.applied), &mut effects);
                 Ok(())
             }
@@ -138,6 +149,11 @@ impl ReceiveCore {
                     self.applied = mark;
                     effects.push(ReceiveEffect::Answer(Message::Received { mark }));
                 }
+                Ok(())
+            }
+            ReceiveEvent::Compared(first, held) => {
+                self.comparing = self.comparing.saturating_sub(1);
+                effects.push(ReceiveEffect::Answer(Message::Compared { first, held }));
                 Ok(())
             }
             ReceiveEvent::Synced(round, mark) => {
@@ -203,10 +219,18 @@ impl ReceiveCore {
                 self.accepted = end.mark;
                 self.enqueue(Step::Finish(end, durable))?;
             }
+            Message::Compare { first, count }
+                if self.may_go_on() && self.comparing < QUESTIONS_MAX =>
+            {
+                self.comparing += 1;
+                effects.push(ReceiveEffect::Compare(first..first.saturating_add(count.into())));
+            }
             Message::Begin { .. }
             | Message::Resume { .. }
             | Message::Frame(_)
             | Message::Sync { .. }
+            | Message::Compare { .. }
+            | Message::Compared { .. }
             | Message::Finish { .. }
             | Message::Ready { .. }
             | Message::Received { .. }
@@ -242,12 +266,14 @@ impl ReceiveCore {
     }
 
     fn ready(&mut self, received: Option<Mark>, effects: &mut Vec<ReceiveEffect>) {
-        effects.push(ReceiveEffect::Answer(Message::Ready { received }));
+        let older = self.older;
+        effects.push(ReceiveEffect::Answer(Message::Ready { received, older }));
     }
 
     fn is_quiet(&self) -> bool {
         !self.starting
             && !self.syncing
+            && self.comparing == 0
             && self.applying.is_none()
             && self.finishing.is_none()
             && self.waiting.is_empty()
@@ -320,6 +346,9 @@ fn takes(step: &Step) -> u64 {
 
 /// What a step takes in memory, payload aside.
 const STEP_BYTES: u64 = 256;
+
+/// Questions that may be open at a time; the owner asks two.
+const QUESTIONS_MAX: usize = 4;
 
 /// Executed in one go: long enough to be worth a change of thread, short enough that the next batch
 /// comes in meanwhile.

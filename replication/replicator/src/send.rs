@@ -10,9 +10,12 @@
 
 mod pace;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
-use extents::{Backlog, Base, Copied, FRAME_BYTES_MAX, FeedEnd, Frame, FrameChange};
+use extents::{
+    Backlog, Base, COMPARED_AT_ONCE_MAX, Copied, ExtentHash, FRAME_BYTES_MAX, FeedEnd, Frame,
+    FrameChange,
+};
 use model::{EXTENT_BYTES, Mark, Refusal};
 use thiserror::Error;
 
@@ -103,6 +106,8 @@ pub enum SendEffect {
     Send(Message),
     /// Begin one copy.
     Copy,
+    /// The feed learns what the receiver holds of these extents, from the first on.
+    Learn(u64, Vec<Option<ExtentHash>>),
     /// Attach the feed anew and tell [`SendCore::begin_anew`]: the receiver has nothing.
     BeginAnew,
 }
@@ -152,7 +157,13 @@ pub struct SendCore {
     bytes_in_round: u64,
     bytes_since_round: u64,
     finish_sent: Option<Base>,
+    /// Extents of an older copy at the receiver; it was asked about those before `asked`, and has
+    /// not answered about `asking`.
+    older: u64,
+    asked: u64,
+    asking: VecDeque<Range<u64>>,
     pub(crate) bytes_copied: u64,
+    pub(crate) bytes_held: u64,
     pub(crate) bytes_resent: u64,
 }
 
@@ -229,7 +240,11 @@ impl SendCore {
             bytes_in_round: 0,
             bytes_since_round: 0,
             finish_sent: None,
+            older: 0,
+            asked: 0,
+            asking: VecDeque::new(),
             bytes_copied: 0,
+            bytes_held: 0,
             bytes_resent: 0,
         }
     }
@@ -241,6 +256,8 @@ impl SendCore {
             SendEvent::Connected => effects.push(SendEffect::Send(self.connected())),
             SendEvent::Broken => {
                 self.link = Link::Down;
+                // What was not answered is not asked again: that is copied.
+                self.asking.clear();
                 // Changes may be made again until the next drain is asked for.
                 self.draining = None;
             }
@@ -262,6 +279,7 @@ impl SendCore {
             attempt,
             draining: self.draining,
             bytes_copied: self.bytes_copied,
+            bytes_held: self.bytes_held,
             bytes_resent: self.bytes_resent,
             link: Link::Beginning,
             ..Self::new(self.settings, attempt.transfer, self.has_data, base)
@@ -383,17 +401,26 @@ impl SendCore {
     fn answered(&mut self, look: Look, answer: Message, effects: &mut Vec<SendEffect>) {
         match (self.link, answer) {
             (_, Message::Refused { refusal }) => self.fail(TransferFault::Refused(refusal)),
-            (Link::Beginning, Message::Ready { received: Some(mark) })
+            (Link::Beginning, Message::Ready { received: Some(mark), older })
                 if mark == self.base.mark =>
             {
                 self.link = Link::Up;
+                (self.older, self.asked) = (older, 0);
             }
-            (Link::Resuming, Message::Ready { received: None }) => {
+            (Link::Resuming, Message::Ready { received: None, .. }) => {
                 effects.push(SendEffect::BeginAnew);
             }
-            (Link::Resuming, Message::Ready { received: Some(mark) }) if mark <= self.last_sent => {
+            (Link::Resuming, Message::Ready { received: Some(mark), .. })
+                if mark <= self.last_sent =>
+            {
                 self.resumed(mark, effects);
             }
+            (Link::Up, Message::Compared { first, held }) => match self.asking.pop_front() {
+                Some(asked) if asked == (first..first + held.len() as u64) => {
+                    effects.push(SendEffect::Learn(first, held));
+                }
+                Some(_) | None => self.fail(TransferFault::Protocol),
+            },
             (Link::Up, Message::Received { mark }) if mark <= self.last_sent => {
                 self.received(mark);
             }
@@ -440,7 +467,14 @@ impl SendCore {
     fn copied(&mut self, now: Duration, copied: Result<Option<Copied>, Refusal>) {
         self.copies = self.copies.saturating_sub(1);
         let data_bytes = match copied {
-            Ok(copied) => copied.map_or(0, |copied| copied.data_bytes),
+            Ok(None) => 0,
+            Ok(Some(copied)) if copied.held => {
+                // It need not be durable there, as what is copied.
+                self.last_copy = self.last_copy.max(copied.mark);
+                self.bytes_held += copied.data_bytes;
+                0
+            }
+            Ok(Some(copied)) => copied.data_bytes,
             Err(Refusal::Busy) => {
                 self.copy_again_at = Some(now + COPY_AGAIN_AFTER);
                 0
@@ -457,6 +491,7 @@ impl SendCore {
         if self.link != Link::Up || self.fault.is_some() || self.finished.is_some() {
             return;
         }
+        self.plan_questions(look, effects);
         self.plan_copies(look, effects);
         let copied = self.all_copied(look) && self.durable >= self.last_copy;
         self.close_since = copied.then(|| self.close_since.unwrap_or(look.now));
@@ -486,6 +521,32 @@ impl SendCore {
         }
     }
 
+    /// Asks what the receiver holds of the extents that come next, a little ahead of the copies.
+    fn plan_questions(&mut self, look: Look, effects: &mut Vec<SendEffect>) {
+        let Some(next) = look.backlog.next else { return };
+        // What was passed over is hole.
+        self.asked = self.asked.max(next);
+        let ahead = next.saturating_add(ASKED_AHEAD_MAX).min(self.older);
+        while self.asked < ahead && self.asking.len() < QUESTIONS_MAX {
+            let end = ahead.min(self.asked + COMPARED_AT_ONCE_MAX);
+            let (first, count) = (self.asked, end - self.asked);
+            self.asking.push_back(first..end);
+            self.asked = end;
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            effects.push(SendEffect::Send(Message::Compare { first, count }));
+        }
+    }
+
+    /// Whether it may soon be known that the next copies need not be sent.
+    fn is_asking(&self, backlog: Backlog) -> bool {
+        let Some(next) = backlog.next else { return false };
+        // Those that were begun may not have been taken from the backlog yet.
+        let coming = next..next + self.copies as u64 + 1;
+        let unasked = coming.end > self.asked && coming.end <= self.older;
+        let overlaps = |asked: &Range<u64>| asked.start < coming.end && coming.start < asked.end;
+        unasked || self.asking.iter().any(overlaps)
+    }
+
     fn plan_copies(&mut self, look: Look, effects: &mut Vec<SendEffect>) {
         if self.copy_again_at.is_some_and(|at| at > look.now) {
             return;
@@ -505,6 +566,7 @@ impl SendCore {
         self.link == Link::Up
             && backlog.to_copy > 0
             && self.copies < self.settings.copies_at_a_time
+            && !self.is_asking(backlog)
             && backlog.queued_bytes + coming <= self.settings.queue_bytes / 2
             && self.unreceived_bytes < self.settings.window_bytes
     }
@@ -517,6 +579,10 @@ fn takes(frame: &Frame) -> u64 {
 
 /// So that a window has a bounded number of frames, however small they are.
 const FRAME_OVERHEAD_BYTES: u64 = 256;
+
+/// Extents of which it is asked before they are copied, and questions on their way.
+const ASKED_AHEAD_MAX: u64 = 4 * COMPARED_AT_ONCE_MAX;
+const QUESTIONS_MAX: usize = 2;
 
 /// What a transfer waits for at first before it asks for the end: a few requests.
 pub const CLOSE_BYTES_LEAST: u64 = 128 << 10;

@@ -6,8 +6,11 @@
 //! Absent on purpose: what the messages mean for a transfer.
 
 use bytes::Bytes;
-use extents::{Base, FRAME_BYTES_MAX, Frame, FrameChange, RUNS_PER_COPY_MAX};
-use model::{Epoch, Mark, Refusal, Span, Stamp, Timestamp};
+use extents::{
+    Base, COMPARED_AT_ONCE_MAX, EXTENT_HASH_BYTES, ExtentHash, FRAME_BYTES_MAX, Frame, FrameChange,
+    RUNS_PER_COPY_MAX,
+};
+use model::{EXTENT_BYTES, Epoch, FILE_BYTES_MAX, Mark, Refusal, Span, Stamp, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -71,11 +74,27 @@ pub enum Message {
         /// after a crash of either end.
         durable: Mark,
     },
+    /// To the receiver: what does an older copy hold of these extents?
+    Compare {
+        /// The first one.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
     /// To the owner: frames after this mark are expected. `None`: nothing is known of the transfer,
     /// begin it anew.
     Ready {
         /// The last one that is there.
         received: Option<Mark>,
+        /// How many extents, from the first on, an older copy has that may be right as they are.
+        older: u64,
+    },
+    /// To the owner, to a `Compare`: this.
+    Compared {
+        /// The first extent.
+        first: u64,
+        /// Nothing where there is only hole, or what can't be read.
+        held: Vec<Option<ExtentHash>>,
     },
     /// To the owner: everything up to this mark is there, though not durable.
     Received {
@@ -134,11 +153,13 @@ enum Head {
     Frame { mark: Mark, stamp: Option<StampHead>, change: ChangeHead },
     Sync { round: Round },
     Finish { base: BaseHead, durable: Mark },
-    Ready { received: Option<Mark> },
+    Ready { received: Option<Mark>, older: u64 },
     Received { mark: Mark },
     Durable { round: Round, mark: Mark },
     Finished { mark: Mark },
     Refused { refusal: Refusal },
+    Compare { first: u64, count: u32 },
+    Compared { first: u64 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -199,7 +220,12 @@ impl Message {
             }
             Self::Sync { round } => Head::Sync { round },
             Self::Finish { end, durable } => Head::Finish { base: end.into(), durable },
-            Self::Ready { received } => Head::Ready { received },
+            Self::Compare { first, count } => Head::Compare { first, count },
+            Self::Ready { received, older } => Head::Ready { received, older },
+            Self::Compared { first, held } => {
+                payload = hashes_head(&held);
+                Head::Compared { first }
+            }
             Self::Received { mark } => Head::Received { mark },
             Self::Durable { round, mark } => Head::Durable { round, mark },
             Self::Finished { mark } => Head::Finished { mark },
@@ -221,6 +247,11 @@ impl Message {
                 let stamp = stamp.map(Into::into);
                 return Ok(Self::Frame(Frame { mark, stamp, key: None, secure: false, change }));
             }
+            Head::Compared { first } => {
+                let held = hashes_of(&payload)?;
+                extent(first, held.len() as u64)?;
+                return Ok(Self::Compared { first, held });
+            }
             head => (head, payload),
         };
         if !payload.is_empty() {
@@ -231,10 +262,17 @@ impl Message {
                 Self::Begin { attempt, has_data, base: base.into() }
             }
             Head::Resume { attempt } => Self::Resume { attempt },
-            Head::Frame { .. } => return Err(BadMessage::Header),
+            Head::Frame { .. } | Head::Compared { .. } => return Err(BadMessage::Header),
             Head::Sync { round } => Self::Sync { round },
             Head::Finish { base, durable } => Self::Finish { end: base.into(), durable },
-            Head::Ready { received } => Self::Ready { received },
+            Head::Compare { first, count } => {
+                extent(first, count.into())?;
+                Self::Compare { first, count }
+            }
+            Head::Ready { received, older } => {
+                extent(older, 0)?;
+                Self::Ready { received, older }
+            }
             Head::Received { mark } => Self::Received { mark },
             Head::Durable { round, mark } => Self::Durable { round, mark },
             Head::Finished { mark } => Self::Finished { mark },
@@ -312,6 +350,31 @@ fn copy_of(span: Span, runs: Vec<SpanHead>, bytes: Bytes) -> Result<FrameChange,
         return Err(BadMessage::Payload);
     }
     Ok(FrameChange::Copy { span, runs: checked, bytes })
+}
+
+/// One after the other; zeros stand for nothing.
+fn hashes_head(held: &[Option<ExtentHash>]) -> Bytes {
+    let nothing = [0; EXTENT_HASH_BYTES];
+    held.iter().flat_map(|hash| hash.map_or(nothing, |hash| hash.0)).collect()
+}
+
+fn hashes_of(payload: &[u8]) -> Result<Vec<Option<ExtentHash>>, BadMessage> {
+    let (hashes, rest) = payload.as_chunks::<EXTENT_HASH_BYTES>();
+    if !rest.is_empty() || hashes.len() as u64 > COMPARED_AT_ONCE_MAX {
+        return Err(BadMessage::Payload);
+    }
+    let hash = |bytes: &[u8; EXTENT_HASH_BYTES]| {
+        let nothing = bytes.iter().all(|byte| *byte == 0);
+        (!nothing).then_some(ExtentHash(*bytes))
+    };
+    Ok(hashes.iter().map(hash).collect())
+}
+
+/// Numbers of extents that a file can have, not too many at a time.
+fn extent(first: u64, count: u64) -> Result<(), BadMessage> {
+    let extents_max = FILE_BYTES_MAX.div_ceil(EXTENT_BYTES);
+    let end = first.checked_add(count).filter(|end| *end <= extents_max);
+    end.filter(|_| count <= COMPARED_AT_ONCE_MAX).map(drop).ok_or(BadMessage::Payload)
 }
 
 /// A number of bytes that a file can have.

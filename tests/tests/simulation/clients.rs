@@ -30,6 +30,8 @@ pub struct Client {
     pub idle: bool,
     /// Whether it can't reach anybody.
     away: bool,
+    /// It never gives a connection up by itself.
+    pub patient: bool,
     pub answers: Vec<Outcome>,
     /// Where a listing goes on.
     listing: Option<(VolumeId, ObjectId, Cookie)>,
@@ -72,6 +74,7 @@ impl Client {
             script: VecDeque::new(),
             idle: false,
             away: false,
+            patient: false,
             answers: Vec::new(),
             listing: None,
         }
@@ -234,7 +237,10 @@ impl World {
         self.post(after, Event::Machine { to, input: Input::Client { conn, request } });
         let attempt = self.clients[number].attempt;
         // Some are more patient than the appliances, as Linux is, and hear that they gave up.
-        let patience = 600_000 + self.chance.below(2_800_000);
+        let patience = match self.clients[number].patient {
+            true => 60_000_000,
+            false => 600_000 + self.chance.below(2_800_000),
+        };
         let event = ClientEvent::Late { op, attempt };
         self.post(patience, Event::Client { number, event });
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use catalog::{Batch, Imaging, MemoryStore, Scan, Store, StoreFault};
 use consensus::MemoryLog;
-use extents::{Base, CopyState, Frame, FrameChange};
+use extents::{Base, CopyState, ExtentHash, Frame, FrameChange};
 use model::{Mark, Stamp, VolumeId, WriteVerifier};
 
 use crate::chance::Chance;
@@ -113,13 +113,28 @@ pub struct Sync {
 }
 
 impl File {
-    /// A file that is received: whatever was there is forgotten.
-    pub fn begin(&mut self, base: &Base) {
-        let bytes = vec![0; base.size as usize];
+    /// A file that is received: nothing counts of what was there, but an older copy's bytes stay
+    /// until others come. Whether there are any.
+    pub fn begin(&mut self, base: &Base) -> bool {
+        let older = std::mem::take(self);
+        let (mut bytes, durable) = match older.broken {
+            true => Default::default(),
+            false => (older.now.bytes, older.durable.bytes),
+        };
+        let any = !bytes.is_empty() && base.size > 0;
+        bytes.resize(base.size as usize, 0);
         let now = Content { bytes, mark: base.mark, name: Mark::default() };
+        let durable = Content { bytes: durable, ..Content::default() };
         // A sync that is under way was one of other bytes.
-        let (changes, begun) = (self.changes + 1, self.changes + 1);
-        *self = Self { now, in_doubt: true, changes, begun, ..Self::default() };
+        let (changes, begun) = (older.changes + 1, older.changes + 1);
+        *self = Self { now, durable, in_doubt: true, changes, begun, ..Self::default() };
+        any
+    }
+
+    /// The hash of its one extent.
+    pub fn hash(&self) -> ExtentHash {
+        let end = self.now.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        ExtentHash(*blake3::hash(&self.now.bytes[..end]).as_bytes())
     }
 
     /// All of it has been received.

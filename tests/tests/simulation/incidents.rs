@@ -237,6 +237,12 @@ fn what_comes_late_on_a_channel_that_was_given_up_undoes_nothing() {
         }));
         let to = ApplianceId::new(2);
         world.post(0, Event::Machine { to: 0, input: Input::Move { key: KEY, to } });
+        while kept.borrow().len() < 2 {
+            world.millis(1);
+        }
+        // What those words say of its size is not so any more.
+        let longer = Call::Write { object: FILE, cell: 2, cells: 1, value: 0, how: How::FileSync };
+        assert!(world.call(0, 0, longer, 500).is_some());
         for _ in 0..1_000 {
             if *finished.borrow() {
                 break;
@@ -310,6 +316,7 @@ fn a_rename_whose_reply_was_lost_is_done_once() {
 fn a_change_that_its_cut_off_leader_gives_up_is_not_done_as_two() {
     only_with(Mistake::HasChangesComeBack, |mistake| {
         let mut world = scene(mistake);
+        world.clients[0].patient = true;
         // The others get the entry, and nobody hears that they have.
         world.cut(0, 2, 30_000_000);
         world.cut(1, 2, 30_000_000);

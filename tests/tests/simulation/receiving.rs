@@ -136,9 +136,9 @@ impl Process {
                 };
                 match effect {
                     ReceiveEffect::Begin(_, base) => {
-                        self.disk.files.entry(key).or_default().begin(&base);
+                        let older = self.disk.files.entry(key).or_default().begin(&base);
                         receiving.begun = true;
-                        events.push_back(ReceiveEvent::Begun);
+                        events.push_back(ReceiveEvent::Begun(older.into()));
                     }
                     ReceiveEffect::Recall => {
                         let file = self.disk.files.get(&key).filter(|_| receiving.begun);
@@ -148,6 +148,11 @@ impl Process {
                         let file = self.disk.files.entry(key).or_default();
                         frames.iter().for_each(|frame| file.apply(frame, None));
                         events.push_back(ReceiveEvent::Applied);
+                    }
+                    ReceiveEffect::Compare(extents) => {
+                        let held = self.disk.files.entry(key).or_default().hash();
+                        let held = extents.clone().map(|_| Some(held)).collect();
+                        events.push_back(ReceiveEvent::Compared(extents.start, held));
                     }
                     ReceiveEffect::Sync(round) => {
                         receiving.work = Some((self.sync(ctx, key), Work::Round(round)));

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use catalog::Command;
-use extents::{Backlog, Copied, Frame};
+use extents::{Backlog, Copied, ExtentHash, Frame, FrameChange};
 use model::{ApplianceId, EXTENT_BYTES, Epoch, Refusal, RequestKey, Span};
 use ownership::{Claim, Standing};
 use replicator::cores::{Look, SendCore, SendEffect, SendEvent};
@@ -40,6 +40,8 @@ pub struct Transfer {
     /// Changes that the stream has not taken yet.
     pub feed: VecDeque<Frame>,
     to_copy: u64,
+    /// What the target's older copy holds.
+    held: Option<ExtentHash>,
     core: Option<SendCore>,
     stream: u64,
     /// The answers that the target has, once it has most of them: before the gate closes.
@@ -112,6 +114,7 @@ impl Process {
             stage,
             feed: VecDeque::new(),
             to_copy: 0,
+            held: None,
             core: None,
             stream: 0,
             told: None,
@@ -284,6 +287,7 @@ impl Process {
         transfer.feed.clear();
         let len = self.disk.files.entry(key).or_default().now.bytes.len();
         transfer.to_copy = u64::from(len > 0);
+        transfer.held = None;
     }
 
     fn owns(&self, ctx: &Ctx<'_>, key: Key) -> bool {
@@ -309,7 +313,12 @@ impl Process {
         let (base, promised) = (file.base(), file.durable());
         Look {
             now: self.now,
-            backlog: Backlog { frames, queued_bytes, to_copy: transfer.to_copy },
+            backlog: Backlog {
+                frames,
+                queued_bytes,
+                to_copy: transfer.to_copy,
+                next: (transfer.to_copy > 0).then_some(0),
+            },
             settled: transfer.feed.is_empty().then_some(base),
             promised,
         }
@@ -334,6 +343,7 @@ impl Process {
                         ctx.out.push(Out::Send { to, message: Message::Stream { stream, piece } });
                     }
                     SendEffect::Copy => events.push_back(self.copy(ctx, key, transfer)),
+                    SendEffect::Learn(_, held) => transfer.held = held.first().copied().flatten(),
                     SendEffect::BeginAnew => {
                         self.attach(key, transfer);
                         let base = self.disk.files.entry(key).or_default().base();
@@ -358,16 +368,15 @@ impl Process {
         transfer.to_copy = 0;
         file.now.mark = file.now.mark.next_under(reign);
         let data_bytes = file.now.bytes.len() as u64;
-        let change = whole(&file.now.bytes);
-        transfer.feed.push_back(Frame {
-            mark: file.now.mark,
-            stamp: None,
-            key: None,
-            secure: false,
-            change,
-        });
+        let held = transfer.held.take() == Some(file.hash());
+        let change = match held {
+            true => FrameChange::Nothing,
+            false => whole(&file.now.bytes),
+        };
+        let mark = file.now.mark;
+        transfer.feed.push_back(Frame { mark, stamp: None, key: None, secure: false, change });
         let span = Span::new(0, EXTENT_BYTES).expect("it is short");
-        SendEvent::Copied(Ok(Some(Copied { span, data_bytes })))
+        SendEvent::Copied(Ok(Some(Copied { span, data_bytes, mark, held })))
     }
 
     /// Frames leave while there is room; faults and silence end it.

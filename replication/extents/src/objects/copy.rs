@@ -17,6 +17,7 @@ use crate::{
     core::Core,
     extent_set::{Extents, span_of},
     feed::{Backlog, FeedEnd, FeedQueue, Frame, FrameChange},
+    hash::ExtentHash,
     object::{Need, Object, Running},
 };
 
@@ -48,6 +49,10 @@ pub struct Copied {
     pub span: Span,
     /// How much of it was data.
     pub data_bytes: u64,
+    /// What its frame is called.
+    pub mark: Mark,
+    /// Whether the receiver held the same already: then its frame carries nothing.
+    pub held: bool,
 }
 
 /// A copy that has its mark and its place. If it goes away its extents are to be copied again.
@@ -122,6 +127,12 @@ impl Feed {
         self.object.state().core.as_ref().map(Core::promised).unwrap_or_default()
     }
 
+    /// Learns what the receiver held of the extents from `first` on, at whatever moment since it
+    /// began with [`Self::base`]; nothing where it could not tell.
+    pub fn learn(&self, first: u64, held: impl Iterator<Item = Option<ExtentHash>>) {
+        self.queue.learn(first, held);
+    }
+
     /// Copies the next extent, or a run of extents without data; its frame follows. `None`: nothing
     /// is to be copied. `Busy`: too much is under way, try again. `Fault`: the bytes can't be read.
     pub async fn copy_next(&self) -> Result<Option<Copied>, Refusal> {
@@ -180,7 +191,7 @@ impl Copying {
             let until = data.map_or(u64::MAX, |data| data / EXTENT_BYTES);
             self.queue.note_hole(until);
             self.finish(FrameChange::Hole(whole));
-            return Ok(Copied { span: whole, data_bytes: 0 });
+            return Ok(Copied { span: whole, data_bytes: 0, mark: self.mark, held: false });
         }
         // It was not all hole after all: what is beyond the first extent has its turn later.
         let first = self.extents.start..self.extents.start + 1;
@@ -193,9 +204,15 @@ impl Copying {
         if let Some(file) = &self.file {
             read_runs(&**file, span, &mut runs, &mut bytes)?;
         }
-        let data_bytes = bytes.len() as u64;
-        self.finish(FrameChange::Copy { span, runs, bytes: bytes.freeze() });
-        Ok(Copied { span, data_bytes })
+        let (data_bytes, mark) = (bytes.len() as u64, self.mark);
+        let extent = self.extents.start;
+        let held = self.queue.take_held(extent);
+        let held = held.is_some_and(|held| held == ExtentHash::of(extent, &runs, &bytes));
+        self.finish(match held {
+            true => FrameChange::Nothing,
+            false => FrameChange::Copy { span, runs, bytes: bytes.freeze() },
+        });
+        Ok(Copied { span, data_bytes, mark, held })
     }
 
     /// The place is left only after the frame is filled, and the frame before any later change of

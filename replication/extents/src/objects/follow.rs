@@ -190,7 +190,8 @@ impl Objects {
                     let running = Running::new(Arc::clone(object), ticket);
                     let file = state.file.clone().ok_or(Refusal::Stale)?;
                     let reign = frames.last().map(|frame| frame.mark.reign).unwrap_or_default();
-                    Ok(Ok(Batch { running, file, reign, torn: Arc::new(AtomicBool::new(true)) }))
+                    let torn = Arc::new(AtomicBool::new(true));
+                    Ok(Ok(Batch { running, file, reign, torn, rotten: Arc::default() }))
                 }
             }
         });

@@ -2,25 +2,32 @@
 //!
 //! Invariant: frames are executed in the order of their marks, each batch in one place of the span
 //! queue that covers the whole object; the record says "dirty" before the first byte moves. What
-//! was received and finished is like an object that was written here.
+//! was received and finished is like an object that was written here. What an older copy here holds
+//! is kept until it is overwritten, so that only what differs must come.
 //! Absent on purpose: who may send; and any repair: a batch that fails ends the reception.
 
 use std::{
+    collections::BTreeSet,
     io,
+    ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
 };
 
-use model::{DataFacts, Mark, ObjectId, Refusal, Reign, Span};
+use bytes::BytesMut;
+use model::{DataFacts, EXTENT_BYTES, Mark, ObjectId, Refusal, Reign, Span};
+use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{Base, CopyFault, Objects, Shared, blocking, lacks_room, refusal_of};
+use super::{Base, CopyFault, Objects, Shared, blocking, copy::read_runs, lacks_room, refusal_of};
 use crate::{
     BackingFile, Open,
     core::BatchEnd,
+    extent_set::{extents_of, span_of},
     feed::{FeedEnd, Frame, FrameChange},
+    hash::ExtentHash,
     object::{Need, Object, Running},
 };
 
@@ -31,6 +38,10 @@ pub struct Receipt {
     has_data: bool,
     /// A batch began and did not end well: what the object holds is not known.
     torn: Arc<AtomicBool>,
+    /// Extents of an older copy, from the first on.
+    older: Arc<AtomicU64>,
+    /// Those of them that can't be read: they are emptied before they are written.
+    rotten: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 /// A batch of frames that has its place.
@@ -39,11 +50,13 @@ pub(super) struct Batch {
     pub(super) file: Arc<dyn BackingFile>,
     pub(super) reign: Reign,
     pub(super) torn: Arc<AtomicBool>,
+    pub(super) rotten: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Objects {
     /// Begins to receive an object that was `base` when its owner attached the feed; whatever copy
-    /// of it is here goes, and a fault of it, too. `has_data` as at the owner. `Fenced` if a newer
+    /// of it is here counts no more, and a fault of it goes with its file. `has_data` as at the
+    /// owner. `Fenced` if a newer
     /// reign was seen here; `Busy` if it is being received already; `Stale` while an older copy is
     /// being removed.
     pub async fn receive(
@@ -58,6 +71,7 @@ impl Objects {
             if state.receiving {
                 return Err(Refusal::Busy);
             }
+            let broken = state.loaded().fault().is_some();
             let ticket = state.loaded_mut().begin_reception(base)?;
             state.receiving = true;
             state.feeds.end(FeedEnd::Stale);
@@ -68,18 +82,50 @@ impl Objects {
                 object: Arc::clone(object),
                 has_data,
                 torn: Arc::new(AtomicBool::new(true)),
+                older: Arc::default(),
+                rotten: Arc::default(),
             };
-            Ok((Running::new(Arc::clone(object), ticket), receipt))
+            Ok((Running::new(Arc::clone(object), ticket), receipt, broken))
         });
-        let (running, receipt) = begun.await?;
+        let (running, receipt, broken) = begun.await?;
         running.turn().await;
         let (shared, torn) = (Arc::clone(shared), Arc::clone(&receipt.torn));
-        blocking(move || shared.begin_anew(running, base, &torn)).await??;
+        let older = blocking(move || shared.begin_anew(running, base, broken, &torn)).await??;
+        receipt.older.store(older, SeqCst);
         Ok(receipt)
     }
 }
 
 impl Receipt {
+    /// How many extents, from the first on, an older copy here has: what they hold need not come
+    /// again if it is the same.
+    pub fn older_extents(&self) -> u64 {
+        self.older.load(SeqCst)
+    }
+
+    /// What these extents hold now, at most [`COMPARED_AT_ONCE_MAX`] of them; nothing where there
+    /// is only hole, or what can't be read. Batches that run meanwhile are in it, or partly, or not:
+    /// that is as good.
+    pub async fn compare(&self, extents: Range<u64>) -> Result<Vec<Option<ExtentHash>>, Refusal> {
+        if extents.end.saturating_sub(extents.start) > COMPARED_AT_ONCE_MAX {
+            return Err(Refusal::Invalid);
+        }
+        let file = self.object.state().file.clone().ok_or(Refusal::Stale)?;
+        let (rotten, object) = (Arc::clone(&self.rotten), self.object.id);
+        let compared = blocking(move || {
+            let mut bytes = BytesMut::new();
+            let hash = |extent: u64| {
+                hash_of(&*file, extent, &mut bytes).unwrap_or_else(|error| {
+                    warn!(%object, extent, %error, "an older copy can't be read");
+                    rotten.lock().insert(extent);
+                    None
+                })
+            };
+            extents.map(hash).collect()
+        });
+        compared.await
+    }
+
     /// Executes frames in order, all or none but for a fault in the middle. `Fenced` and `Invalid`:
     /// the marks are older or do not grow, nothing was done. `NoSpace`, `QuotaExceeded`, `Fault`:
     /// the reception is over.
@@ -96,8 +142,9 @@ impl Receipt {
             let file = state.file.clone().ok_or(Refusal::Stale)?;
             let ticket = state.loaded_mut().begin_frames(&frames)?;
             self.torn.store(true, SeqCst);
-            let torn = Arc::clone(&self.torn);
-            Ok(Batch { running: Running::new(Arc::clone(object), ticket), file, reign, torn })
+            let (torn, rotten) = (Arc::clone(&self.torn), Arc::clone(&self.rotten));
+            let running = Running::new(Arc::clone(object), ticket);
+            Ok(Batch { running, file, reign, torn, rotten })
         });
         let batch = begun.await?;
         batch.running.turn().await;
@@ -154,43 +201,97 @@ impl Drop for Receipt {
 }
 
 impl Shared {
-    /// A new and empty file of the right size. Blocks.
-    fn begin_anew(&self, running: Running, base: Base, torn: &AtomicBool) -> Result<(), Refusal> {
+    /// A file of the right size, and how many extents of it are an older copy's. Blocks.
+    fn begin_anew(
+        &self,
+        running: Running,
+        base: Base,
+        broken: bool,
+        torn: &AtomicBool,
+    ) -> Result<u64, Refusal> {
         let object = Arc::clone(running.object());
-        let made = self.empty_file(&object, base);
+        let made = self.file_for(&object, base, broken);
         let end = match made {
-            Ok(()) => BatchEnd::Done,
+            Ok(_) => BatchEnd::Done,
             Err(_) => BatchEnd::Stopped(0),
         };
         running.finish(|core, ticket| core.finish_frames(ticket, end));
-        made.map_err(|error| {
+        let older = made.map_err(|error| {
             warn!(object = %object.id, %error, "no file can be made to receive into");
             refusal_of(&error)
         })?;
         torn.store(false, SeqCst);
-        Ok(())
+        Ok(older)
     }
 
-    fn empty_file(&self, object: &Object, base: Base) -> io::Result<()> {
+    fn file_for(&self, object: &Object, base: Base, broken: bool) -> io::Result<u64> {
         let open = object.state().file.clone().ok_or(io::ErrorKind::NotFound)?;
         let used = open.facts()?.size > 0 || open.record()?.is_some();
-        let file = match used {
-            false => open,
-            true => {
-                // A new file rather than an emptied one: neither bytes nor record nor errors of the
-                // old one can come back.
-                self.disk.unlink(&self.path(object.id))?;
-                let file = self.disk.open(&self.path(object.id), Open::OrCreate)?;
-                object.state().file = Some(Arc::clone(&file));
-                file
+        if !used {
+            begin_with(object, &*open, base)?;
+            return Ok(0);
+        }
+        if !broken {
+            match keep_older(object, &*open, base) {
+                Ok(older) => return Ok(older),
+                Err(error) => warn!(object = %object.id, %error, "an older copy is of no use"),
             }
-        };
-        object.flag(&*file, base.mark.reign)?;
-        file.set_size(base.size)
+        }
+        // A new file rather than an emptied one: errors of the old one can't come back.
+        self.disk.unlink(&self.path(object.id))?;
+        let file = self.disk.open(&self.path(object.id), Open::OrCreate)?;
+        object.state().file = Some(Arc::clone(&file));
+        begin_with(object, &*file, base)?;
+        Ok(0)
     }
 }
 
+fn begin_with(object: &Object, file: &dyn BackingFile, base: Base) -> io::Result<()> {
+    object.flag(file, base.mark.reign)?;
+    file.set_size(base.size)
+}
+
+/// Goes on with a file that is there; how many of its extents may be what they should be.
+fn keep_older(object: &Object, file: &dyn BackingFile, base: Base) -> io::Result<u64> {
+    let size = file.facts()?.size.min(base.size);
+    begin_with(object, file, base)?;
+    let has_data = file.next_data(0)?.is_some_and(|data| data < size);
+    Ok(if has_data { size.div_ceil(EXTENT_BYTES) } else { 0 })
+}
+
+/// Nothing of an extent without data: a copy of that is as short.
+fn hash_of(
+    file: &dyn BackingFile,
+    extent: u64,
+    bytes: &mut BytesMut,
+) -> io::Result<Option<ExtentHash>> {
+    let span = span_of(&(extent..extent.saturating_add(1)));
+    if file.next_data(span.offset())?.is_none_or(|data| data >= span.end()) {
+        return Ok(None);
+    }
+    let mut runs = Vec::new();
+    bytes.clear();
+    read_runs(file, span, &mut runs, bytes)?;
+    Ok(Some(ExtentHash::of(extent, &runs, bytes)))
+}
+
 impl Batch {
+    /// A block that can't be read can't be changed in part either: a copy of its extent begins with
+    /// nothing there.
+    fn empty_rotten(&self, change: &FrameChange) -> Result<(), (io::Error, CopyFault)> {
+        let (FrameChange::Copy { span, .. } | FrameChange::Hole(span)) = change else {
+            return Ok(());
+        };
+        let extents = extents_of(*span);
+        let mut rotten = self.rotten.lock();
+        while let Some(extent) = rotten.range(extents.clone()).next().copied() {
+            let whole = span_of(&(extent..extent + 1));
+            self.file.punch(whole).map_err(|error| (error, CopyFault::Write))?;
+            rotten.remove(&extent);
+        }
+        Ok(())
+    }
+
     /// Blocks.
     pub(super) fn run(self, shared: &Shared, frames: &[Frame]) -> Result<(), Refusal> {
         let object = Arc::clone(self.running.object());
@@ -201,8 +302,12 @@ impl Batch {
                 object.flag(&*self.file, self.reign).map_err(|error| (error, CopyFault::Record))
             }
         };
-        let result = result
-            .and_then(|()| frames.iter().try_for_each(|frame| perform(&*self.file, &frame.change)));
+        let result = result.and_then(|()| {
+            frames.iter().try_for_each(|frame| {
+                self.empty_rotten(&frame.change)?;
+                perform(&*self.file, &frame.change)
+            })
+        });
         let facts = self.file.facts();
         let end = match (&result, &facts) {
             (Ok(()), _) => BatchEnd::Done,
@@ -289,3 +394,6 @@ fn between(from: u64, to: u64) -> io::Result<Span> {
     let span = to.checked_sub(from).and_then(|len| Span::new(from, len));
     span.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
+
+/// Extents that are compared at a time: a quarter of a second of reading on a slow disk.
+pub const COMPARED_AT_ONCE_MAX: u64 = 64;

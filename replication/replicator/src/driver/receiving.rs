@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use extents::{Base, Objects, Receipt};
+use extents::{Base, ExtentHash, Objects, Receipt};
 use model::{Mark, ObjectId, Refusal};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -42,6 +42,7 @@ pub struct Receiving {
 /// What came of work that runs beside the reading.
 enum Work {
     Applied(Result<(), Refusal>),
+    Compared(u64, Result<Vec<Option<ExtentHash>>, Refusal>),
     Synced(Round, Result<Mark, Refusal>),
     Finished(Result<(), Refusal>),
 }
@@ -106,6 +107,12 @@ impl Receiving {
                     ReceiveEffect::Apply(frames) => self.spawn(&mut work, async |receipt| {
                         Work::Applied(receipt.apply(frames).await)
                     }),
+                    ReceiveEffect::Compare(extents) => {
+                        self.spawn(&mut work, async move |receipt| {
+                            let first = extents.start;
+                            Work::Compared(first, receipt.compare(extents).await)
+                        });
+                    }
                     ReceiveEffect::Sync(round) => self.spawn(&mut work, async move |receipt| {
                         Work::Synced(round, receipt.sync().await)
                     }),
@@ -136,8 +143,9 @@ impl Receiving {
         let has_data = has_data == HasData::Yes;
         match self.objects.receive(self.object, has_data, base).await {
             Ok(receipt) => {
+                let older = receipt.older_extents();
                 self.receipt = Some(Arc::new(receipt));
-                ReceiveEvent::Begun
+                ReceiveEvent::Begun(older)
             }
             Err(refusal) => ReceiveEvent::Failed(refusal),
         }
@@ -164,9 +172,11 @@ impl From<Work> for ReceiveEvent {
     fn from(work: Work) -> Self {
         match work {
             Work::Applied(Ok(())) => Self::Applied,
+            Work::Compared(first, Ok(held)) => Self::Compared(first, held),
             Work::Synced(round, Ok(mark)) => Self::Synced(round, mark),
             Work::Finished(Ok(())) => Self::Ended,
             Work::Applied(Err(refusal))
+            | Work::Compared(_, Err(refusal))
             | Work::Synced(_, Err(refusal))
             | Work::Finished(Err(refusal)) => Self::Failed(refusal),
         }

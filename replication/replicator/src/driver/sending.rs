@@ -191,6 +191,7 @@ impl Sending {
                     let feed = Arc::clone(&self.feed);
                     self.copies.spawn(async move { feed.copy_next().await });
                 }
+                SendEffect::Learn(first, held) => self.feed.learn(first, held.into_iter()),
                 SendEffect::BeginAnew => self.begin_anew().await?,
             }
         }
@@ -227,6 +228,7 @@ impl Sending {
             bytes_total,
             bytes_done,
             bytes_copied: self.core.bytes_copied,
+            bytes_held: self.core.bytes_held,
             bytes_resent: self.core.bytes_resent,
         });
     }

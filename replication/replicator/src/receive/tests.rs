@@ -37,8 +37,8 @@ fn begun() -> ReceiveCore {
     core.opened();
     assert_eq!(hear(&mut core, begin()), [ReceiveEffect::Begin(HasData::Yes, base(1))]);
     assert!(!core.wants_more());
-    let ready = Message::Ready { received: Some(mark(1, 1)) };
-    assert_eq!(core.step(ReceiveEvent::Begun), [ReceiveEffect::Answer(ready)]);
+    let ready = Message::Ready { received: Some(mark(1, 1)), older: 0 };
+    assert_eq!(core.step(ReceiveEvent::Begun(0)), [ReceiveEffect::Answer(ready)]);
     core
 }
 
@@ -130,7 +130,7 @@ fn a_new_channel_goes_on_after_what_was_executed() {
     core.opened();
     let resume = Message::Resume { attempt: attempt(7, 2) };
     assert_eq!(hear(&mut core, resume), [ReceiveEffect::Recall]);
-    let ready = Message::Ready { received: Some(mark(1, 3)) };
+    let ready = Message::Ready { received: Some(mark(1, 3)), older: 0 };
     let recalled = core.step(ReceiveEvent::Recalled(Some(mark(1, 3))));
     assert_eq!(recalled, [ReceiveEffect::Answer(ready)]);
     assert_eq!(send(&mut core, mark(1, 3)), [ReceiveEffect::Refuse(Refusal::Invalid)]);
@@ -140,7 +140,7 @@ fn a_new_channel_goes_on_after_what_was_executed() {
 fn another_transfer_or_a_torn_object_is_begun_anew() {
     let mut core = begun();
     core.opened();
-    let unknown = ReceiveEffect::Answer(Message::Ready { received: None });
+    let unknown = ReceiveEffect::Answer(Message::Ready { received: None, older: 0 });
     let other = Message::Resume { attempt: attempt(8, 1) };
     assert_eq!(hear(&mut core, other), [unknown]);
     let mut core = begun();
@@ -175,7 +175,7 @@ fn a_channel_that_is_heard_after_a_newer_one_changes_nothing() {
 #[test]
 fn what_an_owner_never_says_is_refused() {
     for senseless in [
-        Message::Ready { received: None },
+        Message::Ready { received: None, older: 0 },
         Message::Received { mark: mark(1, 1) },
         Message::Durable { round: Round::default(), mark: mark(1, 1) },
         Message::Finished { mark: mark(1, 1) },
@@ -206,4 +206,21 @@ fn reading_stops_while_much_waits() {
     }
     core.step(ReceiveEvent::Applied);
     assert!(core.wants_more());
+}
+
+#[test]
+fn questions_about_an_older_copy_are_answered_and_too_many_refused() {
+    let mut core = ReceiveCore::default();
+    core.opened();
+    hear(&mut core, begin());
+    let ready = Message::Ready { received: Some(mark(1, 1)), older: 9 };
+    assert_eq!(core.step(ReceiveEvent::Begun(9)), [ReceiveEffect::Answer(ready)]);
+    let ask = |core: &mut ReceiveCore| hear(core, Message::Compare { first: 3, count: 2 });
+    assert_eq!(ask(&mut core), [ReceiveEffect::Compare(3..5)]);
+    let held = vec![None, Some(ExtentHash([1; 32]))];
+    let answer = Message::Compared { first: 3, held: held.clone() };
+    let compared = ReceiveEvent::Compared(3, held);
+    assert_eq!(core.step(compared), [ReceiveEffect::Answer(answer)]);
+    (0..QUESTIONS_MAX).for_each(|_| drop(ask(&mut core)));
+    assert_eq!(ask(&mut core), [ReceiveEffect::Refuse(Refusal::Invalid)]);
 }

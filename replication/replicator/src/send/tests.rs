@@ -30,8 +30,12 @@ fn frame(sequence: u64, len: usize) -> Frame {
     Frame { mark: mark(sequence), stamp: None, key: None, secure: false, change }
 }
 
+fn copied(data_bytes: u64) -> Copied {
+    Copied { span: Span::new(0, 1 << 20).unwrap(), data_bytes, mark: mark(0), held: false }
+}
+
 fn look(to_copy: u64) -> Look {
-    let backlog = Backlog { frames: 0, queued_bytes: 0, to_copy };
+    let backlog = Backlog { to_copy, ..Backlog::default() };
     Look { now: Duration::ZERO, backlog, settled: None, promised: Mark::default() }
 }
 
@@ -45,7 +49,7 @@ fn core_with(settings: SendSettings) -> SendCore {
 
 fn up_with(settings: SendSettings) -> SendCore {
     let mut core = core_with(settings);
-    answer(&mut core, look(0), Message::Ready { received: Some(mark(0)) });
+    answer(&mut core, look(0), Message::Ready { received: Some(mark(0)), older: 0 });
     // With nothing to copy a round makes the file itself durable.
     let durable = Message::Durable { round: core.round, mark: mark(0) };
     answer(&mut core, look(0), durable);
@@ -70,7 +74,7 @@ fn nothing_goes_out_before_the_receiver_is_ready() {
     let mut core = core_with(SETTINGS);
     assert!(!core.wants_frame());
     assert_eq!(copies(&core.step(look(9), SendEvent::Woke)), 0);
-    let ready = Message::Ready { received: Some(mark(0)) };
+    let ready = Message::Ready { received: Some(mark(0)), older: 0 };
     assert_eq!(copies(&answer(&mut core, look(9), ready)), 4);
     assert!(core.wants_frame());
 }
@@ -91,7 +95,7 @@ fn no_more_is_on_its_way_than_the_window() {
 fn no_more_copies_are_made_than_may_be_and_none_while_much_is_queued() {
     let mut core = up_with(SETTINGS);
     assert_eq!(copies(&core.step(look(9), SendEvent::Woke)), 4);
-    let copied = Copied { span: Span::new(0, 1 << 20).unwrap(), data_bytes: 1 << 20 };
+    let copied = copied(1 << 20);
     assert_eq!(copies(&core.step(look(5), SendEvent::Copied(Ok(Some(copied))))), 1);
     let mut crowded = look(5);
     crowded.backlog.queued_bytes = 16 << 20;
@@ -110,7 +114,7 @@ fn a_rate_holds_copies_up_and_not_frames() {
     assert_eq!(copies(&core.step(later(Duration::from_millis(900)), SendEvent::Woke)), 0);
     assert_eq!(copies(&core.step(later(at + Duration::from_millis(1)), SendEvent::Woke)), 1);
     // A hole costs nothing.
-    let hole = Copied { span: Span::new(0, 1 << 20).unwrap(), data_bytes: 0 };
+    let hole = copied(0);
     let event = SendEvent::Copied(Ok(Some(hole)));
     assert_eq!(copies(&core.step(later(at + Duration::from_millis(2)), event)), 1);
 }
@@ -147,7 +151,7 @@ fn a_new_channel_gets_what_the_receiver_does_not_have_and_no_more() {
     assert!(!core.is_up() && !core.wants_frame());
     let effects = core.step(look(0), SendEvent::Connected);
     assert!(matches!(effects[..], [SendEffect::Send(Message::Resume { .. })]));
-    let effects = answer(&mut core, look(9), Message::Ready { received: Some(mark(2)) });
+    let effects = answer(&mut core, look(9), Message::Ready { received: Some(mark(2)), older: 0 });
     assert_eq!(effects[0], SendEffect::Send(Message::Frame(frame(3, 100))));
     assert_eq!(core.bytes_resent, 100);
     let frames = effects.iter().filter(|e| matches!(e, SendEffect::Send(Message::Frame(_))));
@@ -165,7 +169,7 @@ fn a_drain_that_broke_off_does_not_go_on_by_itself() {
     core.step(settled, SendEvent::Broken);
     core.step(settled, SendEvent::Connected);
     // Changes may be made again: nothing is finished, and it comes close as if for the first time.
-    let effects = answer(&mut core, settled, Message::Ready { received: Some(mark(1)) });
+    let effects = answer(&mut core, settled, Message::Ready { received: Some(mark(1)), older: 0 });
     assert_eq!(effects, []);
     assert!(core.is_close(settled));
     let effects = core.step(settled, SendEvent::Drain);
@@ -178,10 +182,10 @@ fn a_receiver_without_memory_makes_it_begin_anew() {
     core.step(look(9), SendEvent::Frame(frame(1, 100)));
     core.step(look(0), SendEvent::Broken);
     core.step(look(0), SendEvent::Connected);
-    let effects = answer(&mut core, look(0), Message::Ready { received: None });
+    let effects = answer(&mut core, look(0), Message::Ready { received: None, older: 0 });
     assert_eq!(effects, [SendEffect::BeginAnew]);
     assert!(matches!(core.begin_anew(base(5)), Message::Begin { .. }));
-    answer(&mut core, look(0), Message::Ready { received: Some(mark(5)) });
+    answer(&mut core, look(0), Message::Ready { received: Some(mark(5)), older: 0 });
     assert!(core.wants_frame());
 }
 
@@ -223,7 +227,7 @@ fn what_was_promised_or_was_copied_must_be_durable_at_the_receiver() {
 fn beside_a_fast_writer_it_calls_more_and_more_close() {
     let mut core = up_with(SETTINGS);
     let at = |millis, queued_bytes| {
-        let backlog = Backlog { frames: 1, queued_bytes, to_copy: 0 };
+        let backlog = Backlog { frames: 1, queued_bytes, ..Backlog::default() };
         Look { now: Duration::from_millis(millis), backlog, ..look(0) }
     };
     let closes = |core: &SendCore, millis| {
@@ -278,7 +282,7 @@ fn no_round_is_asked_for_behind_a_finish() {
 #[test]
 fn senseless_answers_end_it() {
     let answers = [
-        Message::Ready { received: None },
+        Message::Ready { received: None, older: 0 },
         Message::Received { mark: mark(9) },
         Message::Durable { round: Round::default(), mark: mark(0) },
         Message::Finished { mark: mark(0) },
@@ -304,4 +308,105 @@ fn settings_that_would_not_get_on_are_refused() {
     assert_eq!(small.check(), Err(BadSettings::Small));
     let rate = SendSettings { rate_bytes_per_second: Some(0), ..SETTINGS };
     assert_eq!(rate.check(), Err(BadSettings::Rate));
+}
+
+/// One that is up, with an older copy at the receiver, before the first copy.
+fn asking(older: u64) -> (SendCore, Vec<SendEffect>) {
+    let mut core = core_with(SETTINGS);
+    let ready = Message::Ready { received: Some(mark(0)), older };
+    let effects = answer(&mut core, at(0), ready);
+    (core, effects)
+}
+
+/// With all from `next` to 1000 still to be copied.
+fn at(next: u64) -> Look {
+    let backlog = Backlog { to_copy: 1000 - next, next: Some(next), ..Backlog::default() };
+    Look { backlog, ..look(0) }
+}
+
+fn questions(effects: &[SendEffect]) -> Vec<(u64, u32)> {
+    let question = |effect: &SendEffect| match effect {
+        SendEffect::Send(Message::Compare { first, count }) => Some((*first, *count)),
+        _ => None,
+    };
+    effects.iter().filter_map(question).collect()
+}
+
+fn compared(first: u64, count: usize) -> Message {
+    Message::Compared { first, held: vec![None; count] }
+}
+
+#[test]
+fn copies_wait_until_it_is_known_what_an_older_copy_holds() {
+    let (mut core, effects) = asking(100);
+    assert_eq!((questions(&effects), copies(&effects)), (vec![(0, 64), (64, 36)], 0));
+    let effects = answer(&mut core, at(0), compared(0, 64));
+    assert_eq!(effects[0], SendEffect::Learn(0, vec![None; 64]));
+    assert_eq!(copies(&effects), 4);
+    // The next ones are still being asked about.
+    let (mut core, _) = asking(100);
+    answer(&mut core, at(0), compared(0, 64));
+    assert_eq!(copies(&core.step(at(63), SendEvent::Copied(Ok(Some(copied(0)))))), 0);
+    assert_eq!(core.wake_at(at(63)), None);
+}
+
+#[test]
+fn what_is_beyond_the_older_copy_does_not_wait() {
+    let (mut core, _) = asking(2);
+    answer(&mut core, at(0), compared(0, 2));
+    let effects = core.step(at(2), SendEvent::Woke);
+    assert_eq!((questions(&effects), copies(&effects)), (vec![], 0), "four are under way");
+    let effects = core.step(at(2), SendEvent::Copied(Ok(Some(copied(0)))));
+    assert_eq!(copies(&effects), 1);
+}
+
+#[test]
+fn it_is_asked_about_no_more_than_a_little_ahead_and_not_about_what_was_passed_over() {
+    let (mut core, effects) = asking(900);
+    assert_eq!(questions(&effects), [(0, 64), (64, 64)]);
+    let effects = answer(&mut core, at(0), compared(0, 64));
+    assert_eq!(questions(&effects), [(128, 64)]);
+    answer(&mut core, at(0), compared(64, 64));
+    let effects = answer(&mut core, at(0), compared(128, 64));
+    assert_eq!(questions(&effects), [], "far enough");
+    assert_eq!(questions(&core.step(at(800), SendEvent::Woke)), [(800, 64)]);
+}
+
+#[test]
+fn an_answer_to_what_was_not_asked_ends_the_transfer() {
+    let (mut core, _) = asking(100);
+    answer(&mut core, at(0), compared(0, 63));
+    assert_eq!(core.fault(), Some(TransferFault::Protocol));
+}
+
+#[test]
+fn after_a_break_nothing_waits_for_answers_that_will_not_come() {
+    let (mut core, _) = asking(100);
+    core.step(at(0), SendEvent::Frame(frame(1, 1)));
+    core.step(at(0), SendEvent::Broken);
+    core.step(at(0), SendEvent::Connected);
+    let ready = Message::Ready { received: Some(mark(1)), older: 100 };
+    assert_eq!(copies(&answer(&mut core, at(0), ready)), 4);
+    // If it broke before anything was sent, all begins again, the questions too.
+    let (mut core, _) = asking(100);
+    core.step(at(0), SendEvent::Broken);
+    core.step(at(0), SendEvent::Connected);
+    let ready = Message::Ready { received: Some(mark(0)), older: 100 };
+    assert_eq!(questions(&answer(&mut core, at(0), ready)), [(0, 64), (64, 36)]);
+}
+
+#[test]
+fn what_the_receiver_holds_must_be_durable_there_like_what_is_copied() {
+    let mut core = up_with(SETTINGS);
+    let woken = core.step(look(1), SendEvent::Woke);
+    assert_eq!(copies(&woken), 1);
+    let held = Copied { mark: mark(3), held: true, ..copied(1 << 20) };
+    let nothing = Frame { change: FrameChange::Nothing, ..frame(3, 0) };
+    core.step(look(0), SendEvent::Frame(nothing));
+    let effects = core.step(look(0), SendEvent::Copied(Ok(Some(held))));
+    assert_eq!((syncs(&effects), core.is_close(look(0))), (1, false));
+    assert_eq!((core.bytes_copied, core.bytes_held), (0, 1 << 20));
+    let durable = Message::Durable { round: core.round, mark: mark(3) };
+    answer(&mut core, look(0), durable);
+    assert!(core.is_close(look(0)));
 }

@@ -1,3 +1,4 @@
+use extents::ExtentHash;
 use model::{Epoch, Reign, Sequence, View};
 use proptest::prelude::*;
 
@@ -37,12 +38,14 @@ fn all() -> Vec<Message> {
         frame(FrameChange::Hole(span(1 << 20, 5 << 20))),
         Message::Sync { round: Round(2) },
         Message::Finish { end: base(), durable: mark(5) },
-        Message::Ready { received: Some(mark(7)) },
-        Message::Ready { received: None },
+        Message::Ready { received: Some(mark(7)), older: 0 },
+        Message::Ready { received: None, older: 0 },
         Message::Received { mark: mark(8) },
         Message::Durable { round: Round(2), mark: mark(8) },
         Message::Finished { mark: mark(9) },
         Message::Refused { refusal: Refusal::NoSpace },
+        Message::Compare { first: 300, count: 64 },
+        Message::Compared { first: 300, held: vec![Some(ExtentHash([7; 32])), None] },
     ]
 }
 

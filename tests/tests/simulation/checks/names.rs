@@ -120,6 +120,7 @@ impl Story {
         let told = || format!("{:?} ({} to {answered} µs) got {outcome:?}", op.request, op.invoked);
         match &op.request.call {
             Call::Change(change) => self.place_change(op, change, answered, outcome, floor, &told),
+            Call::LookUp { .. } | Call::List { .. } if *outcome == Outcome::Busy => Ok(None),
             Call::LookUp { dir, name } => self
                 .find(floor, answered, |tree| *outcome == Outcome::Found(tree.find(*dir, name)))
                 .map(Some)

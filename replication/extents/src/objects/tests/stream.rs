@@ -373,7 +373,8 @@ async fn a_copy_that_can_not_be_read_is_a_fault_and_leaves_the_owner_well() {
     let feed = source.attach().await;
     source.disk.fail(Operation::Read, libc::EIO, Failing::Once);
     assert_eq!(feed.copy_next().await, Err(Refusal::Fault));
-    assert_eq!(feed.backlog(), Backlog { frames: 1, queued_bytes: 256, to_copy: 1 });
+    let backlog = Backlog { frames: 1, queued_bytes: 256, to_copy: 1, next: Some(0) };
+    assert_eq!(feed.backlog(), backlog);
     assert_eq!(source.objects.faults(), []);
 }
 
@@ -454,4 +455,126 @@ fn order_spawn(
     tokio::spawn(async move {
         world.unstable(A, offset, payload).await;
     })
+}
+
+/// Both hold the same three extents; then the receiver's third one becomes another.
+async fn older_copy() -> (World, World) {
+    let (source, target) = (World::new(), World::new());
+    for extent in 0..3u8 {
+        let bytes = vec![extent + 1; EXTENT_BYTES as usize].leak();
+        source.unstable(A, u64::from(extent) * EXTENT_BYTES, bytes).await;
+        target.unstable(A, u64::from(extent) * EXTENT_BYTES, bytes).await;
+    }
+    target.unstable(A, 2 * EXTENT_BYTES + 7, b"other").await;
+    (source, target)
+}
+
+async fn learn(feed: &Feed, receipt: &Receipt, extents: std::ops::Range<u64>) {
+    feed.learn(extents.start, receipt.compare(extents).await.unwrap().into_iter());
+}
+
+fn payload_of(frames: &[Frame]) -> u64 {
+    frames.iter().map(|frame| frame.change.payload_len()).sum()
+}
+
+#[tokio::test]
+async fn of_an_older_copy_only_what_differs_comes() {
+    let (source, target) = older_copy().await;
+    let feed = source.attach().await;
+    let receipt = target.receive(feed.base()).await;
+    assert_eq!(receipt.older_extents(), 3);
+    learn(&feed, &receipt, 0..3).await;
+    copy_all(&feed).await;
+    let sent = frames(&feed).await;
+    assert_eq!(payload_of(&sent), EXTENT_BYTES);
+    receipt.apply(sent).await.unwrap();
+    hand_over(&feed, &receipt).await;
+    target.disk.cut_power();
+    drop(receipt);
+    assert_equal(&source, &target.restart()).await;
+}
+
+#[tokio::test]
+async fn an_older_copy_that_is_longer_is_cut_and_its_holes_are_not_asked_about() {
+    let (source, target) = older_copy().await;
+    source.set_size(EXTENT_BYTES + 5).await;
+    let feed = source.attach().await;
+    let receipt = target.receive(feed.base()).await;
+    assert_eq!(receipt.older_extents(), 2);
+    learn(&feed, &receipt, 0..2).await;
+    copy_all(&feed).await;
+    let sent = frames(&feed).await;
+    assert_eq!(payload_of(&sent), 0, "both are zeros beyond the end");
+    receipt.apply(sent).await.unwrap();
+    hand_over(&feed, &receipt).await;
+    assert_equal(&source, &target).await;
+    let empty = World::new();
+    assert_eq!(empty.receive(feed.base()).await.older_extents(), 0);
+}
+
+#[tokio::test]
+async fn what_changes_after_the_comparison_is_right_though_it_is_not_copied() {
+    let (source, target) = older_copy().await;
+    let feed = source.attach().await;
+    let receipt = target.receive(feed.base()).await;
+    learn(&feed, &receipt, 0..3).await;
+    source.unstable(A, 3, b"first").await;
+    // Back to what the receiver held when it looked.
+    source.unstable(A, 3, &[1; 5]).await;
+    hand_over(&feed, &receipt).await;
+    assert_equal(&source, &target).await;
+}
+
+#[tokio::test]
+async fn an_extent_of_which_a_change_was_left_out_is_copied_whatever_was_held() {
+    let (source, target) = older_copy().await;
+    let how = Attach { has_data: false, reign: source.reign(), limit_bytes: 2048 };
+    let feed = source.objects.attach(A, how).await.unwrap();
+    let receipt = target.receive(feed.base()).await;
+    learn(&feed, &receipt, 0..3).await;
+    source.unstable(A, 3, b"first").await;
+    // Too much for the queue: the receiver is not told that it is as it was.
+    source.unstable(A, 0, &[1; 8192]).await;
+    assert_eq!(feed.queue.take_held(0), None);
+    // With room for copies the rest is as always.
+    drop(feed);
+    let feed = source.attach().await;
+    let receipt_again = {
+        drop(receipt);
+        target.receive(feed.base()).await
+    };
+    hand_over(&feed, &receipt_again).await;
+    assert_equal(&source, &target).await;
+}
+
+#[tokio::test]
+async fn an_older_copy_that_can_not_be_read_is_written_anew() {
+    let (source, target) = older_copy().await;
+    let feed = source.attach().await;
+    let receipt = target.receive(feed.base()).await;
+    target.disk.fail(Operation::Read, libc::EIO, Failing::Once);
+    assert_eq!(receipt.compare(0..1).await, Ok(vec![None]));
+    learn(&feed, &receipt, 1..3).await;
+    target.disk.fail(Operation::Punch, libc::EIO, Failing::Once);
+    copy_all(&feed).await;
+    let sent = frames(&feed).await;
+    assert_eq!(payload_of(&sent), 2 * EXTENT_BYTES);
+    // It begins with making nothing of what is there.
+    assert_eq!(receipt.apply(sent).await, Err(Refusal::Fault));
+    drop(receipt);
+    // A broken one gets a new file.
+    let feed = source.attach().await;
+    let receipt = target.receive(feed.base()).await;
+    assert_eq!(receipt.older_extents(), 0);
+    hand_over(&feed, &receipt).await;
+    assert_equal(&source, &target).await;
+}
+
+#[tokio::test]
+async fn so_many_extents_are_compared_at_a_time_and_no_more() {
+    let (source, target) = older_copy().await;
+    let receipt = target.receive(source.attach().await.base()).await;
+    let compared = receipt.compare(0..COMPARED_AT_ONCE_MAX).await.unwrap();
+    assert_eq!(compared.iter().filter(|hash| hash.is_some()).count(), 3);
+    assert_eq!(receipt.compare(0..COMPARED_AT_ONCE_MAX + 1).await, Err(Refusal::Invalid));
 }
