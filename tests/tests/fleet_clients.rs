@@ -48,7 +48,7 @@ fn a_rust_crate_builds_through_an_appliance_without_the_volume() {
 
 #[test]
 fn thousands_of_files_arrive_through_an_appliance_without_the_volume() {
-    elsewhere(1, |guests| sittings::real_files_arrive_as_they_are(guests, sized(1000, 20_000)));
+    elsewhere(1, |guests| sittings::real_files_arrive_as_they_are(guests, sized(400, 20_000)));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn two_clients_of_two_appliances_see_each_others_changes_when_they_open() {
 fn fsx_finds_no_mismatch_through_an_appliance_without_the_volume() {
     elsewhere(1, |guests| {
         exerciser::put_into(guests);
-        let job = guests.first().start(&exerciser::script(sized(20_000, 500_000), 5));
+        let job = guests.first().start(&exerciser::script(sized(8_000, 500_000), 5));
         println!("{}", job.must_within(FSX_MAX));
     });
 }
@@ -77,7 +77,7 @@ fn fsx_finds_no_mismatch_through_a_holder_that_owned_nothing_at_first() {
     exerciser::put_into(&world.guests);
     world.guests.first().sh(": >file; sync file");
     assert_eq!(world.fleet.whereis(1, "demo/file").owner, "ada");
-    let job = world.guests.second().start(&exerciser::script(sized(20_000, 500_000), 6));
+    let job = world.guests.second().start(&exerciser::script(sized(8_000, 500_000), 6));
     println!("{}", job.must_within(FSX_MAX));
     // Who uses it most should own it by now, which shows that it was moved meanwhile.
     println!("owned by {:?}", world.fleet.whereis(0, "demo/file"));

@@ -16,7 +16,7 @@ fn files_that_move_every_second_stay_right_and_no_client_sees_an_error() {
     (0..3).for_each(|number| world.mount(number, number));
     exerciser::put_into(&world.guests);
     let mut random = Random::from_environment(11);
-    let fsx = world.guests.nth(0).start(&exerciser::script(sized(15_000, 300_000), 11));
+    let fsx = world.guests.nth(0).start(&exerciser::script(sized(8_000, 300_000), 11));
     let tree = world.guests.nth(1).start(&format!(
         "set -e; mkdir tree /tmp/tree
          for round in $(seq {}); do

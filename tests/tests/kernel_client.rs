@@ -9,7 +9,7 @@
 #[allow(dead_code, reason = "these tests need a part of the sittings")]
 mod sittings;
 
-use tests::{Appliance, Guests, LoopBtrfs, Sandbox};
+use tests::{Appliance, Guests, LoopBtrfs, Sandbox, sized};
 
 #[test]
 fn a_plain_mount_is_version_3_and_shows_in_df_showmount_and_rpcinfo() {
@@ -79,8 +79,8 @@ fn times_move_as_posix_says_and_can_be_set() {
 }
 
 #[test]
-fn twenty_thousand_real_files_arrive_as_they_are() {
-    sit(1, |guests| sittings::real_files_arrive_as_they_are(guests, 20_000));
+fn thousands_of_real_files_arrive_as_they_are() {
+    sit(1, |guests| sittings::real_files_arrive_as_they_are(guests, sized(5_000, 20_000)));
 }
 
 #[test]
