@@ -29,7 +29,7 @@ pub fn outward(from: &str, to: &str) -> Option<String> {
 }
 
 /// Crates without IO, clock and chance.
-pub const PURE: &[&str] = &["model", "ownership", "nfs-wire", "volume"];
+pub const PURE: &[&str] = &["model", "ownership", "scrub", "nfs-wire", "volume"];
 
 const ALLOWED: &[(&str, &[&str])] = &[
     // What keeps objects knows nothing of the doors.
@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("extents", &["model"]),
     ("replicator", &["model", "extents"]),
     ("mesh", &["model"]),
+    ("scrub", &["model"]),
     // The doors know what a file system means, and not who does it.
     ("nfs-wire", &[]),
     ("volume", &["model"]),
@@ -49,7 +50,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("addresses", &[]),
     (
         "router",
-        &["catalog", "consensus", "extents", "mesh", "model", "ownership", "replicator", "volume"],
+        &[
+            "catalog",
+            "consensus",
+            "extents",
+            "mesh",
+            "model",
+            "ownership",
+            "replicator",
+            "scrub",
+            "volume",
+        ],
     ),
     (
         "holdfast",
@@ -66,6 +77,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "ownership",
             "replicator",
             "router",
+            "scrub",
             "volume",
         ],
     ),
