@@ -73,6 +73,7 @@ fn open(root: &Path) -> Result<Arc<Router<FjallStore>>, String> {
         factory: Arc::new(factory),
         rebuild_after: Duration::ZERO,
         herald: Arc::new(router::Unheard),
+        scrubs: router::Scrubs::default(),
     };
     Router::start(parts, Start::Unclean).map_err(|e| e.to_string())
 }

@@ -11,6 +11,7 @@ mod extract;
 mod fleet;
 mod objects;
 mod openapi;
+mod scrub;
 mod volumes;
 
 use std::sync::Arc;
@@ -99,6 +100,9 @@ fn routes<O: Operator>() -> Routes<O> {
         .at("/v1/notify/test", p(), post(events::try_notify::<O>))
         .at("/v1/addresses", g(), get(addresses::list_addresses::<O>))
         .at("/v1/addresses/{address}/move", p(), post(addresses::move_address::<O>))
+        .at("/v1/scrub", g(), get(scrub::show_scrubs::<O>))
+        .at("/v1/scrub", p(), post(scrub::start_scrub::<O>))
+        .at("/v1/scrub", d(), delete(scrub::stop_scrub::<O>))
         .at("/v1/ledger", g(), get(objects::show_ledger::<O>))
         .at("/v1/jobs", g(), get(objects::list_jobs::<O>))
         .at("/v1/jobs/{id}", g(), get(objects::show_job::<O>))

@@ -12,6 +12,7 @@ mod api;
 mod files;
 mod listen;
 mod operator;
+mod scrub;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tls;
@@ -22,6 +23,7 @@ pub use addresses::{AddressMove, AddressView};
 pub use api::router;
 pub use listen::{SocketFault, serve_metrics, serve_tls, serve_unix};
 pub use operator::{Operator, Problem, ProblemKind};
+pub use scrub::{DamageView, ScrubEnd, ScrubFile, ScrubFound, ScrubView, ScrubWanted};
 pub use tls::{BadFingerprint, Fingerprint, Identity, connect};
 pub use token::Token;
 pub use views::{

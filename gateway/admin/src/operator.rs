@@ -9,6 +9,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::addresses::{AddressMove, AddressView};
+use crate::scrub::{ScrubView, ScrubWanted};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DrainView, EventView, ExplainView, FaultView,
     FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView,
@@ -228,6 +229,18 @@ pub trait Operator: Send + Sync + 'static {
 
     /// Sends a notice to every target, and says what became of it.
     fn try_notify(&self) -> impl Future<Output = Result<Vec<TrialView>, Problem>> + Send;
+
+    /// How the scrubs of all appliances stand.
+    fn scrubs(&self) -> impl Future<Output = Vec<ScrubView>> + Send;
+
+    /// Begins to scrub at all appliances, or goes on.
+    fn start_scrub(
+        &self,
+        wanted: ScrubWanted,
+    ) -> impl Future<Output = Result<Vec<ScrubView>, Problem>> + Send;
+
+    /// Stops to scrub at all appliances.
+    fn stop_scrub(&self) -> impl Future<Output = Vec<ScrubView>> + Send;
 
     /// What opens the API over TCP.
     fn token(&self) -> Result<TokenView, Problem>;

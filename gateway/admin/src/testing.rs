@@ -8,6 +8,7 @@ use model::{Entropy, ExportRule};
 
 use crate::addresses::{AddressMove, AddressView};
 use crate::operator::{Operator, Problem, ProblemKind};
+use crate::scrub::{ScrubView, ScrubWanted};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView, EventView, ExplainView,
     ExportView, FaultView, FleetView, InvitationView, Invite, JobView, Join, LabelsView,
@@ -303,6 +304,21 @@ impl Operator for FakeOperator {
         Ok(vec![TrialView { target, delivered: true, outcome: "delivered".to_owned() }])
     }
 
+    async fn scrubs(&self) -> Vec<ScrubView> {
+        vec![scrub("idle", None)]
+    }
+
+    async fn start_scrub(&self, wanted: ScrubWanted) -> Result<Vec<ScrubView>, Problem> {
+        known(wanted.volume.as_deref().unwrap_or("media"), "media")?;
+        self.note(format!("scrub {:?}", wanted.volume));
+        Ok(vec![scrub("running", wanted.volume)])
+    }
+
+    async fn stop_scrub(&self) -> Vec<ScrubView> {
+        self.note("stop the scrub");
+        vec![scrub("paused", None)]
+    }
+
     fn token(&self) -> Result<TokenView, Problem> {
         Ok(TokenView { token: "00".repeat(32), admin: None })
     }
@@ -374,6 +390,11 @@ fn job(looks_left: usize) -> JobView {
         succeeded: looks_left == 0,
         outcome: (looks_left == 0).then(|| "handed over".to_owned()),
     }
+}
+
+fn scrub(state: &str, volume: Option<String>) -> ScrubView {
+    let appliance = "ada".to_owned();
+    ScrubView { appliance, state: state.to_owned(), volume, ..ScrubView::default() }
 }
 
 fn floating(holder: &str) -> AddressView {

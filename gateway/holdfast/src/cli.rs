@@ -3,6 +3,7 @@
 mod events;
 mod fleet;
 mod object;
+mod scrub;
 mod volume;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use self::events::NotifyVerb;
 use self::fleet::{FleetVerb, JobVerb};
 use self::object::ObjectVerb;
+use self::scrub::ScrubVerb;
 use self::volume::VolumeVerb;
 use crate::client::{Client, Method, Remote};
 use crate::config::{Config, SOCKET_DEFAULT};
@@ -82,6 +84,9 @@ enum Verb {
     /// Show, wait for and cancel jobs
     #[command(subcommand)]
     Job(JobVerb),
+    /// Read all copies of all files from their disks, compare them, and mend what is bad
+    #[command(subcommand)]
+    Scrub(ScrubVerb),
     /// Show what a person must know: what broke, and what is well again
     Events {
         /// Go on with what comes
@@ -239,6 +244,7 @@ fn talk(client: &Client, show: Show, verb: Verb) -> Result<ExitCode, String> {
             fleet::join(client, show, &Join { token, address, witness })
         }
         Verb::Job(verb) => fleet::job(client, show, verb),
+        Verb::Scrub(verb) => scrub::scrub(client, show, verb),
         Verb::Events { follow: false } => events::list(client, show),
         Verb::Events { follow: true } => events::follow(client, show),
         Verb::Notify(NotifyVerb::Test) => events::try_targets(client, show),

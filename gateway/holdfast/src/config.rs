@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use addresses::Floating as FloatingAddress;
 use admin::ExportView;
@@ -36,6 +37,9 @@ pub struct Config {
     /// Copies of files at several appliances.
     #[serde(default)]
     pub copies: Copies,
+    /// Reading and comparing all copies, now and then.
+    #[serde(default)]
+    pub scrub: Scrub,
     /// Whom what a person must know is sent to.
     #[serde(default)]
     pub notify: notices::Settings,
@@ -137,6 +141,37 @@ impl Admin {
 pub struct Copies {
     /// Seconds that an appliance may be down before what it held is made elsewhere.
     pub rebuild_after_s: u64,
+}
+
+/// `[scrub]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// Days from the end of a scrub to the next one; 0 is never.
+    pub every_days: u64,
+    /// MiB a second that scrubs read from this appliance's disk.
+    pub rate_mib_s: u64,
+}
+
+impl Scrub {
+    /// What the router is to do.
+    pub fn settings(&self) -> scrub::Settings {
+        let every = Duration::from_secs(self.every_days.saturating_mul(24 * 3600));
+        let every = Some(every).filter(|every| !every.is_zero());
+        scrub::Settings { every, bytes_per_second: self.rate_mib_s.saturating_mul(1 << 20) }
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        if self.every_days > SCRUB_DAYS_MAX {
+            let reason = format!("must be 1 to {SCRUB_DAYS_MAX}, or 0 for never");
+            return Err(("scrub.every_days".to_owned(), reason));
+        }
+        if !(1..=SCRUB_MIB_S_MAX).contains(&self.rate_mib_s) {
+            let reason = format!("must be 1 to {SCRUB_MIB_S_MAX} MiB a second");
+            return Err(("scrub.rate_mib_s".to_owned(), reason));
+        }
+        Ok(())
+    }
 }
 
 /// `[floating]`
@@ -366,6 +401,7 @@ impl Config {
         self.admin.remote().map_err(|reason| ("admin.listen".to_owned(), reason))?;
         let floating = self.floating.check(&self.nfs.listen);
         floating.map_err(|reason| ("floating".to_owned(), reason))?;
+        self.scrub.check()?;
         if self.limits.open_files_max < OPEN_FILES_LEAST {
             return bad("limits.open_files_max", format!("must be at least {OPEN_FILES_LEAST}"));
         }
@@ -456,6 +492,12 @@ impl Default for Copies {
     }
 }
 
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { every_days: 30, rate_mib_s: 32 }
+    }
+}
+
 impl Default for Floating {
     fn default() -> Self {
         Self { interface: String::new(), addresses: Vec::new(), spread_after_s: 60 }
@@ -506,6 +548,10 @@ fn root_mode() -> String {
 const MESH_PORT: u16 = 2050;
 /// A host name's limit (RFC 1035 section 2.3.4).
 const NAME_BYTES_MAX: usize = 63;
+/// Ten years.
+const SCRUB_DAYS_MAX: u64 = 3650;
+/// More than disks read.
+const SCRUB_MIB_S_MAX: u64 = 65_536;
 const OPEN_FILES_LEAST: usize = 16;
 const META_CACHE_BYTES_LEAST: u64 = 4 << 20;
 

@@ -5,6 +5,7 @@ mod files;
 mod fleet;
 mod leaving;
 mod notify;
+mod scrub;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,15 +15,15 @@ use admin::{
     AddressMove, AddressView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView,
     EventView, ExplainView, ExportView, FaultView, FleetView, InvitationView, Invite, JobView,
     Join, LabelsView, LedgerView, OpenInvitationView, Operator, PinWanted, Problem, ProblemKind,
-    RemoteView, RemovalHow, RemovalView, StatusView, Token, TokenView, Transfer, TransferTo,
-    TrialView, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
+    RemoteView, RemovalHow, RemovalView, ScrubView, ScrubWanted, StatusView, Token, TokenView,
+    Transfer, TransferTo, TrialView, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;
 use model::{ApplianceId, Clock, Durability, Entropy, ExportRule, ObjectId, Policy, RootDirectory};
 use notices::Notifier;
 use ownership::FleetRefusal;
-use router::{OperatorRefusal, Router, VolumeStatus};
+use router::{OperatorRefusal, Router, ScrubAsk, VolumeStatus};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -287,6 +288,18 @@ impl Operator for FleetOperator {
 
     async fn try_notify(&self) -> Result<Vec<TrialView>, Problem> {
         self.try_targets().await
+    }
+
+    async fn scrubs(&self) -> Vec<ScrubView> {
+        self.ask_scrubs(ScrubAsk::Status).await
+    }
+
+    async fn start_scrub(&self, wanted: ScrubWanted) -> Result<Vec<ScrubView>, Problem> {
+        self.begin_scrub(wanted).await
+    }
+
+    async fn stop_scrub(&self) -> Vec<ScrubView> {
+        self.ask_scrubs(ScrubAsk::Stop).await
     }
 
     fn token(&self) -> Result<TokenView, Problem> {

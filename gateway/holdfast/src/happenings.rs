@@ -11,6 +11,7 @@ use model::{ApplianceId, VolumeId};
 use notices::{Notice, Notifier, Status};
 use ownership::Fleet;
 use router::{Happening, Herald, Here, OfAppliance, OfCopy, OfVolume};
+use scrub::Finished;
 
 /// Tells what happens to a notifier, in the name of one appliance.
 pub struct Teller {
@@ -53,7 +54,21 @@ fn notice(fleet: &Fleet, me: &str, happening: Happening) -> Notice {
             };
             (format!("appliance {name}"), of_appliance(&name, &what))
         }
-        Happening::Here(what) => (format!("appliance {me}"), here(me, what)),
+        Happening::Here(what) => {
+            if let Here::Scrubbed(finished) = what {
+                for (name, number) in scrub_facts(&finished) {
+                    detail(name, number.to_string());
+                }
+            }
+            (format!("appliance {me}"), here(me, what))
+        }
+        Happening::Damaged { volume, object, path, offset } => {
+            let name = volume_name(volume);
+            detail("object", object.to_string());
+            detail("path", path.clone());
+            detail("offset", offset.to_string());
+            (format!("volume {name}"), damaged(&name, me, &path))
+        }
         Happening::Volume(volume, what) => {
             let name = volume_name(volume);
             match what {
@@ -72,7 +87,10 @@ fn notice(fleet: &Fleet, me: &str, happening: Happening) -> Notice {
             detail("object", object.to_string());
             match what {
                 OfCopy::Failed(fault) => detail("fault", format!("{fault:?}")),
-                OfCopy::LeftBehind(other) | OfCopy::NotMoved(other) => {
+                OfCopy::LeftBehind(other)
+                | OfCopy::NotMoved(other)
+                | OfCopy::UnreadableThere(other)
+                | OfCopy::Differs(other) => {
                     detail("appliance", name_of(fleet, other));
                 }
                 OfCopy::Unreadable | OfCopy::Repaired | OfCopy::OnlyUnreadable => {}
@@ -140,6 +158,7 @@ fn here(me: &str, what: Here) -> Said {
                  give it more room."
             ),
         ),
+        Here::Scrubbed(finished) => scrubbed(me, &finished),
         Here::DiskHasRoom => (
             "disk",
             Status::Good,
@@ -225,6 +244,23 @@ fn of_copy(volume: &str, me: &str, what: OfCopy) -> Said {
                  copy: restore the file from a backup, and replace the disk."
             ),
         ),
+        OfCopy::UnreadableThere(_) => (
+            "scrub",
+            Status::Warning,
+            format!(
+                "A scrub by appliance {me} found that another appliance can't read its copy of a \
+                 file of volume {volume}, which is made anew: look at that appliance's disk."
+            ),
+        ),
+        OfCopy::Differs(_) => (
+            "scrub",
+            Status::Error,
+            format!(
+                "A scrub by appliance {me} found that another appliance's copy of a file of \
+                 volume {volume} differs, though no disk reported an error; it is made anew from \
+                 this one's: look at that appliance's memory and disk."
+            ),
+        ),
         OfCopy::LeftBehind(_) => (
             "replication",
             Status::Info,
@@ -242,6 +278,55 @@ fn of_copy(volume: &str, me: &str, what: OfCopy) -> Said {
             ),
         ),
     }
+}
+
+fn damaged(volume: &str, me: &str, path: &str) -> Said {
+    (
+        "damage",
+        Status::Error,
+        format!(
+            "Appliance {me} can't read all of {path} in volume {volume}, and no other copy of it \
+             is whole: restore it from a backup, and replace the disk."
+        ),
+    )
+}
+
+fn scrubbed(me: &str, finished: &Finished) -> Said {
+    let (status, message) = match (finished.unmended(), finished.counts.errors()) {
+        (0, 0) => (
+            Status::Good,
+            format!("Appliance {me} scrubbed its files and found nothing bad: nothing to do."),
+        ),
+        (0, _) => (
+            Status::Warning,
+            format!(
+                "Appliance {me} scrubbed its files, and made bad copies anew: look at the disks \
+                 that had them (`holdfast events`)."
+            ),
+        ),
+        (_, _) => (
+            Status::Error,
+            format!(
+                "Appliance {me} scrubbed its files, and not all that is bad could be made anew: \
+                 see `holdfast scrub status`."
+            ),
+        ),
+    };
+    ("scrub", status, message)
+}
+
+fn scrub_facts(finished: &Finished) -> [(&'static str, u64); 8] {
+    let counts = &finished.counts;
+    [
+        ("files", counts.files),
+        ("bytes", counts.bytes),
+        ("unreadable", counts.unreadable),
+        ("differing", counts.differing),
+        ("mended", counts.mended),
+        ("put_off", counts.put_off),
+        ("damaged", counts.damaged),
+        ("skipped", counts.skipped),
+    ]
 }
 
 fn name_of(fleet: &Fleet, appliance: ApplianceId) -> String {

@@ -17,6 +17,7 @@ mod ledger;
 mod print;
 mod remote_admin;
 mod root;
+mod scrub_file;
 mod serve;
 mod supervise;
 mod telemetry;

@@ -3,6 +3,7 @@
 mod addresses;
 mod events;
 mod fleet;
+mod scrub;
 
 use admin::{CheckView, DeletedVolumeView, ExportView, FaultView, JobView, StatusView, VolumeView};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,6 +12,7 @@ use model::{ExportAccess, Squash};
 pub use self::addresses::*;
 pub use self::events::*;
 pub use self::fleet::*;
+pub use self::scrub::*;
 
 /// The appliance at a glance.
 pub fn status(status: &StatusView) -> String {

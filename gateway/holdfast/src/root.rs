@@ -8,6 +8,7 @@
 //! <root>/log/                        Raft log of all groups
 //! <root>/fleet/meta/                 state of the fleet's group
 //! <root>/fleet/ledger                changes of owners, for people
+//! <root>/scrub                       how far scrubs have come, and what they found
 //! <root>/fleet/joined                which fleet this appliance joined, and as whom
 //! <root>/volumes/<id>/meta           a BTRFS subvolume: the catalog
 //! <root>/volumes/<id>/data           a BTRFS subvolume: the backing files
@@ -90,6 +91,11 @@ impl Root {
     /// Where the fleet group's state is.
     pub fn fleet_dir(&self) -> PathBuf {
         self.path.join("fleet/meta")
+    }
+
+    /// Where is kept how far scrubs have come.
+    pub fn scrub(&self) -> PathBuf {
+        self.path.join("scrub")
     }
 
     /// Where the changes of owners are kept.

@@ -15,7 +15,9 @@ use model::{ApplianceId, Clock, Entropy, GroupId};
 use nfs_server::{Held, Server};
 use notices::{ApplianceName, Notifier, Running, Targets};
 use ownership::Labels;
-use router::{Admission, Components, Herald, Machines, MeshOutbox, MeshSlot, Reach, Router, Start};
+use router::{
+    Admission, Components, Herald, Machines, MeshOutbox, MeshSlot, Reach, Router, Scrubs, Start,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use volume::{HandleKey, Service};
@@ -29,6 +31,7 @@ use crate::happenings::Teller;
 use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
+use crate::scrub_file::ScrubState;
 use crate::{supervise, telemetry};
 
 /// Runs an appliance until it is told to stop.
@@ -251,6 +254,8 @@ fn open(
     };
     let name = config.name.clone();
     let rebuild_after = Duration::from_secs(config.copies.rebuild_after_s);
+    let keeper = Arc::new(ScrubState::new(root.scrub()));
+    let scrubs = Scrubs { settings: config.scrub.settings(), keeper };
     let parts = Components {
         appliance,
         name,
@@ -263,6 +268,7 @@ fn open(
         factory,
         rebuild_after,
         herald,
+        scrubs,
     };
     let router = Router::start(parts, how).map_err(|e| e.to_string())?;
     Ok(Opened { root, router, appliance, joined, how })

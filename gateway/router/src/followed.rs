@@ -58,6 +58,9 @@ impl<S: Imaging> Router<S> {
                 true => state_of(&ask, &local, hashes).await.unwrap_or_else(CopyTold::Refused),
                 false => CopyTold::NotNow,
             },
+            CopyWhat::Extent { extent, at } => {
+                self.extent_asked(from, &ask, &local, (extent, at)).await
+            }
             CopyWhat::Equal { stamp, size, last, pieces } => {
                 let Ok(pieces) = copies::pieces_of(pieces, payload) else {
                     return CopyTold::Refused(Refusal::Invalid);
@@ -138,7 +141,7 @@ impl<S: Imaging> Router<S> {
     }
 
     /// Whether the copy here takes what that appliance sends, as things stand now.
-    fn takes_from(&self, from: ApplianceId, ask: &CopyAsk, local: &Local<S>) -> bool {
+    pub(crate) fn takes_from(&self, from: ApplianceId, ask: &CopyAsk, local: &Local<S>) -> bool {
         let fleet = self.fleet_now();
         let Ok(inode) = local.inode(ask.object) else { return false };
         let sender = Sender { appliance: from, view: ask.view, epoch: ask.epoch };

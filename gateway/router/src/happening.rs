@@ -20,6 +20,18 @@ pub enum Happening {
     Volume(VolumeId, OfVolume),
     /// To a copy of a file.
     Copy(VolumeId, ObjectId, OfCopy),
+    /// A scrub found a file of which no copy is whole; here the bytes from `offset` on can't be
+    /// read.
+    Damaged {
+        /// In which volume.
+        volume: VolumeId,
+        /// Which file.
+        object: ObjectId,
+        /// What it is called.
+        path: String,
+        /// The first byte of an extent.
+        offset: u64,
+    },
 }
 
 /// What happens to an appliance, as the fleet's leader sees it.
@@ -48,6 +60,8 @@ pub enum Here {
     DiskFull,
     /// There is room again.
     DiskHasRoom,
+    /// A scrub of its files has come to its end.
+    Scrubbed(scrub::Finished),
 }
 
 /// What happens to a volume.
@@ -82,6 +96,10 @@ pub enum OfCopy {
     LeftBehind(ApplianceId),
     /// Somebody wanted the file at that appliance, and it stayed here.
     NotMoved(ApplianceId),
+    /// That appliance's copy of a file of this one can't be read.
+    UnreadableThere(ApplianceId),
+    /// That appliance's copy can be read, and is not what this one's is.
+    Differs(ApplianceId),
 }
 
 /// Whoever is told what happens.

@@ -71,6 +71,7 @@ impl<S: Imaging> Router<S> {
 
     /// The file came here.
     pub(crate) fn gained(&self, local: &Local<S>, object: ObjectId) {
+        self.scrub.came(local.id, object);
         let from = local.file(object).ok().and_then(|f| f.inode.record().map(|r| r.owner));
         if let Some(from) = from {
             let key = (local.id, object);

@@ -12,6 +12,7 @@ use ownership::FleetCommand;
 use crate::happening::{Happening, OfCopy};
 use crate::local::{Faults, Local};
 use crate::router::Router;
+use crate::scrubbing::scrub;
 use crate::watching::watch;
 
 impl<S: Imaging> Router<S> {
@@ -40,6 +41,7 @@ impl<S: Imaging> Router<S> {
         });
         tokio::spawn(tend_space(Arc::downgrade(self)));
         tokio::spawn(watch(Arc::downgrade(self)));
+        tokio::spawn(scrub(Arc::downgrade(self)));
     }
 
     /// Checkpoints every group that has applied something since its last one.

@@ -41,6 +41,7 @@ mod receiving;
 mod registering;
 mod router;
 mod routing;
+mod scrubbing;
 mod securing;
 mod serving;
 mod standing;
@@ -65,4 +66,6 @@ pub use overview::{CopiesReport, Held, HeldAs, LedgerQuestion, WholeLedger};
 pub use router::{
     Clients, Components, OpenedVolume, Reach, Router, Start, StartFault, VolumeFactory,
 };
+pub use scrubbing::{ScrubKeeper, Scrubs};
+pub use wire::scrub::{FileProgress, ScrubAsk, ScrubReport};
 pub use wire::{BadMessage, TransferCause, TransferPhase, TransferStatus, decode, encode};

@@ -267,7 +267,7 @@ fn is_alone(record: &ObjectRecord, appliance: ApplianceId) -> bool {
 }
 
 /// One path of each object, from the volume's root; of some none, if there are very many names.
-fn names_of<S: Imaging>(
+pub(crate) fn names_of<S: Imaging>(
     catalog: &Catalog<S>,
     wanted: &HashSet<ObjectId>,
 ) -> Result<HashMap<ObjectId, String>, CatalogFault> {

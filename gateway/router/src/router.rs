@@ -34,6 +34,7 @@ use crate::machines::{Machine, Machines};
 use crate::outbox::MeshSlot;
 use crate::parked::Parked;
 use crate::pulse::{Pulse, PulseEvent, PulseHandle};
+use crate::scrubbing::{Scrubbing, Scrubs};
 use crate::standing::{Hints, Lease};
 use crate::tending::tend_copies;
 use crate::transfers::Transfers;
@@ -63,6 +64,8 @@ pub struct Components<S> {
     pub rebuild_after: Duration,
     /// Whoever is told what happens.
     pub herald: Arc<dyn Herald>,
+    /// How its files are scrubbed.
+    pub scrubs: Scrubs,
 }
 
 /// An appliance's way to others, and theirs to it.
@@ -205,6 +208,7 @@ pub struct Router<S> {
     /// Since when appliances are down, as far as was seen here.
     pub(crate) absences: Mutex<HashMap<ApplianceId, Duration>>,
     pub(crate) watched: Watched,
+    pub(crate) scrub: Arc<Scrubbing>,
     fleet_raft: Arc<GroupView>,
     clients: RwLock<Option<Arc<dyn Clients>>>,
 }
@@ -255,6 +259,7 @@ impl<S: Imaging> Router<S> {
         let (pulse, beats) = PulseHandle::new();
         let news = parts.machines.news();
         let uses = Uses::new(parts.appliance, parts.reach.ledger.clone());
+        let scrub = Arc::new(Scrubbing::new(&parts.scrubs, parts.clock.wall()));
         let router = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             parts,
@@ -276,6 +281,7 @@ impl<S: Imaging> Router<S> {
             installing: UnderWay::default(),
             uses,
             watched: Watched::default(),
+            scrub,
             floating: Floating::default(),
             fleet_raft,
             clients: RwLock::new(None),

@@ -258,7 +258,10 @@ impl<S: Imaging> Router<S> {
                 return Ok(care);
             }
             Care::Drop(appliance) => Command::DropReplica { object, appliance },
-            Care::TakeOver => Command::Promote { object, to: self.parts.appliance },
+            Care::TakeOver => {
+                self.scrub.came(local.id, object);
+                Command::Promote { object, to: self.parts.appliance }
+            }
         };
         self.enter_under(local, file.reign(), command).await?;
         Ok(care)

@@ -124,7 +124,7 @@ impl<S: Imaging> Router<S> {
             all_up: under.holders.iter().all(|(_, up)| *up),
             copies_wanted: under.wanted,
             stale: counted.stale,
-            faults: counted.faults,
+            faults: counted.faults + self.scrub.damaged_in(volume),
             survey: survey.map(|surveyed| surveyed.found),
         })
     }

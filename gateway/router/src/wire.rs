@@ -20,9 +20,11 @@ use volume::{Ask, Committed, Done, Found, Listing, LookUpName, Page, Refused, Sp
 
 pub mod addresses;
 pub mod copies;
+pub mod scrub;
 
 use self::addresses::{AddressAsk, AddressTold};
 use self::copies::{CopyAsk, CopyTold};
+use self::scrub::{ScrubAsk, ScrubReport};
 use crate::local::DataAnswer;
 use crate::moving::JobReport;
 use crate::overview::{CopiesReport, LedgerQuestion};
@@ -133,6 +135,8 @@ pub enum Request {
     },
     /// About a floating address.
     Address(Box<AddressAsk>),
+    /// About your scrubs.
+    Scrub(ScrubAsk),
 }
 
 /// What opens a stream.
@@ -354,6 +358,8 @@ pub enum Reply {
     Copied(CopyTold),
     /// What is to be said about a floating address.
     Address(AddressTold),
+    /// How an appliance's scrubs stand.
+    Scrub(Box<ScrubReport>),
 }
 
 /// How a transfer is going.

@@ -14,6 +14,12 @@ use model::Span;
 pub trait Disk: Send + Sync {
     /// Opens a file for reading and writing.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn BackingFile>>;
+    /// Opens a file that is there for reading alone, so that reads bring nothing beyond their span
+    /// into memory.
+    fn open_cold(&self, path: &Path) -> io::Result<Arc<dyn BackingFile>>;
+    /// Does `work` on this thread, after whoever else waits for the disk as far as the system can
+    /// tell them apart.
+    fn in_background(&self, work: &mut dyn FnMut());
     /// Takes a file's name; its bytes go when it is closed.
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// Gives a file another name, over whatever had it.
@@ -35,6 +41,9 @@ pub trait BackingFile: Send + Sync {
     /// Appends bytes of `span` to `into` until the span or the file ends, or, if told not to wait,
     /// the bytes in memory do; how many. None of them in memory: `WouldBlock`.
     fn read(&self, span: Span, into: &mut BytesMut, wait: Wait) -> io::Result<usize>;
+    /// Drops what is in memory of `span`, so that the next read comes from the disk. Bytes that are
+    /// not on the disk yet stay.
+    fn forget(&self, span: Span) -> io::Result<()>;
     /// Writes a run of `payload`, from its start; how many bytes. At least one if it is not empty.
     fn write(&self, payload: &[u8], offset: u64) -> io::Result<usize>;
     /// Changes the file's length; new bytes are zero and take no room.

@@ -32,7 +32,7 @@ pub use follow::{Admission, CopyState, admit};
 pub use hash::{EXTENT_HASH_BYTES, ExtentHash};
 pub use linux::LinuxDisk;
 pub use objects::{
-    Attach, Base, COMPARED_AT_ONCE_MAX, Copied, CopyFault, Equal, Feed, Followed,
+    Attach, Base, COMPARED_AT_ONCE_MAX, Cold, Copied, CopyFault, Equal, Feed, Followed,
     METRIC_FSYNC_SECONDS, METRIC_READS, Objects, Piece, READ_BYTES_MAX, RUNS_PER_COPY_MAX,
     ReadDone, Receipt, Settings, Sink, SizeDone, Stamping, Taken, Touched, WriteDone,
 };

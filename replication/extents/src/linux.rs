@@ -6,6 +6,7 @@
 use std::{
     ffi::OsStr,
     fs, io,
+    num::NonZeroU64,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 use model::Span;
-use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom, XattrFlags};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, SeekFrom, XattrFlags};
 
 use crate::{
     BackingFile, Disk, DiskTotals, FileFacts, Open, Rename, Wait, btrfs,
@@ -46,6 +47,23 @@ impl Disk for LinuxDisk {
         }
         let file = retried(|| rustix::fs::open(path, flags, FILE_MODE))?;
         Ok(Arc::new(LinuxFile(file)))
+    }
+
+    fn open_cold(&self, path: &Path) -> io::Result<Arc<dyn BackingFile>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let open = |flags| retried(|| rustix::fs::open(path, flags, Mode::empty()));
+        let file = match open(flags | OFlags::NOATIME) {
+            // For those who own the file alone.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(flags)?,
+            result => result?,
+        };
+        rustix::fs::fadvise(&file, 0, None, Advice::Random)?;
+        Ok(Arc::new(LinuxFile(file)))
+    }
+
+    fn in_background(&self, work: &mut dyn FnMut()) {
+        let _last = sys::LastInLine::step_back();
+        work();
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
@@ -105,6 +123,11 @@ impl BackingFile for LinuxFile {
             }
         }
         Ok(done)
+    }
+
+    fn forget(&self, span: Span) -> io::Result<()> {
+        let Some(len) = NonZeroU64::new(span.len()) else { return Ok(()) };
+        Ok(rustix::fs::fadvise(&self.0, span.offset(), Some(len), Advice::DontNeed)?)
     }
 
     fn write(&self, payload: &[u8], offset: u64) -> io::Result<usize> {

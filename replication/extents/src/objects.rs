@@ -7,6 +7,7 @@
 //! Absent on purpose: names, permission, owners and everything else the catalog knows.
 
 mod change;
+mod cold;
 mod copy;
 mod follow;
 mod here;
@@ -23,6 +24,7 @@ use model::{Clock, DataFacts, Mark, ObjectId, Refusal, Reign, Stability, Timesta
 
 use self::here::WritesHere;
 pub use self::{
+    cold::Cold,
     copy::{Attach, Copied, Feed, RUNS_PER_COPY_MAX},
     follow::{Equal, Followed, Piece, Taken},
     read::READ_BYTES_MAX,

@@ -372,6 +372,14 @@ impl Disk for SimulatedDisk {
         Ok(Arc::new(SimulatedFile { world: Arc::clone(&self.world), inode, boot: state.boot }))
     }
 
+    fn open_cold(&self, path: &Path) -> io::Result<Arc<dyn BackingFile>> {
+        self.open(path, Open::Existing)
+    }
+
+    fn in_background(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let mut state = self.world.state.lock();
         state.file(path)?;
@@ -449,6 +457,11 @@ impl BackingFile for SimulatedFile {
     fn read(&self, span: Span, into: &mut BytesMut, _: Wait) -> io::Result<usize> {
         let mut state = self.world.enter(Operation::Read)?;
         Ok(state.inode(self)?.now.read(span, into))
+    }
+
+    /// Nothing is elsewhere.
+    fn forget(&self, _: Span) -> io::Result<()> {
+        Ok(())
     }
 
     fn write(&self, payload: &[u8], offset: u64) -> io::Result<usize> {

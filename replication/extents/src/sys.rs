@@ -41,6 +41,39 @@ pub(crate) fn read_at(
     Ok(count)
 }
 
+/// While it lives, what this thread reads and writes comes after what others do, for those
+/// schedulers of the kernel that know priorities; the others treat all alike. Not the idle class:
+/// whoever waits for a page that is being read would wait for as long as anybody is busy.
+pub(crate) struct LastInLine {
+    before: libc::c_int,
+}
+
+impl LastInLine {
+    pub(crate) fn step_back() -> Self {
+        // SAFETY: the call has no pointers; 0 is the calling thread.
+        let before = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) };
+        let before = libc::c_int::try_from(before).ok().filter(|before| *before >= 0);
+        set_priority(BEST_EFFORT_LAST);
+        Self { before: before.unwrap_or(0) }
+    }
+}
+
+impl Drop for LastInLine {
+    fn drop(&mut self) {
+        set_priority(self.before);
+    }
+}
+
+/// Where that is refused, nothing is lost but manners.
+fn set_priority(priority: libc::c_int) {
+    // SAFETY: the call has no pointers; 0 is the calling thread.
+    unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority) };
+}
+
+const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+/// Class 2, best effort, and the last of its eight levels.
+const BEST_EFFORT_LAST: libc::c_int = (2 << 13) | 7;
+
 /// The UUID of the BTRFS file system that `file` is on (`BTRFS_IOC_FS_INFO`).
 pub(crate) fn btrfs_uuid(file: &OwnedFd) -> io::Result<[u8; 16]> {
     let mut info = [0_u64; FS_INFO_BYTES / 8];

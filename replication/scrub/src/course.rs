@@ -88,13 +88,15 @@ pub struct Done {
 pub struct Course {
     settings: Settings,
     kept: Kept,
+    /// Passes that began in this run.
+    begun: u64,
 }
 
 impl Course {
     /// From what was kept, or from nothing.
     pub fn new(kept: Option<Kept>, settings: Settings, now: Timestamp) -> Self {
         let kept = kept.unwrap_or_else(|| Kept { since: now, ..Kept::default() });
-        Self { settings, kept }
+        Self { settings, kept, begun: 0 }
     }
 
     /// All that is to be kept.
@@ -105,6 +107,11 @@ impl Course {
     /// What the operator chose.
     pub fn settings(&self) -> Settings {
         self.settings
+    }
+
+    /// Names the pass in this run: what was found in an earlier one is not said of a later one.
+    pub fn pass(&self) -> u64 {
+        self.begun
     }
 
     /// Whether a pass is under way.
@@ -276,6 +283,14 @@ impl Course {
         }
     }
 
+    /// Forgets files that came late and are not here to stay, if there are many of them.
+    pub fn keep_late(&mut self, is_ours: impl Fn(VolumeId, ObjectId) -> bool) {
+        let late = &mut self.kept.pass.late;
+        if late.len() > LATE_MAX / 2 {
+            late.retain(|(volume, object)| is_ours(*volume, *object));
+        }
+    }
+
     /// An appliance went away: others own its files now.
     pub fn somebody_left(&mut self) {
         if self.kept.state != State::Idle && self.kept.pass.stage == Stage::All {
@@ -316,6 +331,7 @@ impl Course {
     fn begin(&mut self, now: Timestamp, scope: Option<VolumeId>) {
         let at = Place { volume: scope.unwrap_or_default(), ..Place::default() };
         let counts = Counts::default();
+        self.begun += 1;
         self.kept.pass = Pass { scope, began: now, at, counts, ..Pass::default() };
         self.enter(State::Running, now);
     }

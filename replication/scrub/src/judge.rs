@@ -101,10 +101,11 @@ impl Trial {
         all.append(&mut others);
         let seen_before = |n: usize, part: &Part| self.before.get(n) == Some(part);
         let is_sure = |(n, part): (usize, &Part)| match part {
-            Part::Same => true,
+            // Who does not answer is not asked again.
+            Part::Same | Part::Silent => true,
             Part::Readable => own == Part::Unreadable,
             Part::Unreadable | Part::Differs => seen_before(n, part),
-            Part::Moving | Part::Silent => false,
+            Part::Moving => false,
         };
         let sure = all.iter().enumerate().all(is_sure);
         // Bad is only what was seen twice; so even who is not patient looks once more at that.

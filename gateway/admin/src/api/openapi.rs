@@ -7,7 +7,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{addresses, appliance, events, fleet, objects, volumes};
+use super::{addresses, appliance, events, fleet, objects, scrub, volumes};
 
 /// The admin API of one appliance, over its unix socket (only root) or over TLS (with the token
 /// that `holdfast admin token` shows). What is refused is a problem (RFC 9457).
@@ -54,6 +54,9 @@ use super::{addresses, appliance, events, fleet, objects, volumes};
         objects::transfer_object,
         events::list_events,
         events::try_notify,
+        scrub::show_scrubs,
+        scrub::start_scrub,
+        scrub::stop_scrub,
         objects::show_ledger,
         objects::list_jobs,
         objects::show_job,

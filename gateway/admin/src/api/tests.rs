@@ -200,3 +200,21 @@ async fn events_are_listed_after_a_number_and_never_too_many() {
     let (status, _, tried) = ask(&operator, "POST", "/v1/notify/test", None).await;
     assert_eq!((status, &tried[0]["delivered"]), (200, &json!(true)));
 }
+
+#[tokio::test]
+async fn scrubs_are_started_stopped_and_shown() {
+    let operator = operator();
+    for (method, body, status, state) in [
+        ("GET", None, 200, json!("idle")),
+        ("POST", Some(json!({})), 200, json!("running")),
+        ("POST", Some(json!({ "volume": "media" })), 200, json!("running")),
+        ("POST", Some(json!({ "volume": "none" })), 404, Value::Null),
+        ("POST", Some(json!({ "volumes": "media" })), 400, Value::Null),
+        ("DELETE", None, 200, json!("paused")),
+    ] {
+        let (got, _, value) = ask(&operator, method, "/v1/scrub", body).await;
+        assert_eq!((got, &value[0]["state"]), (status, &state), "{method}: {value}");
+    }
+    let done = ["scrub None", "scrub Some(\"media\")", "stop the scrub"];
+    assert_eq!(operator.done(), done);
+}

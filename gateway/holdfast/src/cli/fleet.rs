@@ -236,7 +236,7 @@ fn remove(client: &Client, show: Show, name: &str, how: Removing) -> Result<Exit
     })
 }
 
-fn wait_a_moment(time: Duration) {
+pub fn wait_a_moment(time: Duration) {
     #[expect(clippy::disallowed_methods, reason = "a person waits at the terminal")]
     std::thread::sleep(time);
 }

@@ -66,6 +66,11 @@ fn values_that_make_no_sense_are_refused_with_key_and_reason() {
         ("[[volume]]\nname = \"a\"\n[[volume.export]]\nclients = [\"x\"]\n", "clients"),
         ("[limits]\nopen_files_max = 1\n", "open_files_max"),
         ("[limits]\nin_flight_bytes_max = 1\n", "in_flight_bytes_max"),
+        ("[scrub]\nrate_mib_s = 0\n", "scrub.rate_mib_s"),
+        ("[scrub]\nrate_mib_s = 65537\n", "scrub.rate_mib_s"),
+        ("[scrub]\nevery_days = 3651\n", "scrub.every_days"),
+        ("[scrub]\nevery_days = -1\n", "every_days"),
+        ("[scrub]\nrate = 5\n", "rate"),
         ("[admin]\nlisten = \"everywhere\"\n", "admin.listen"),
         ("[admin]\nlisten = \"10.0.0.5\"\n", "admin.listen"),
     ] {
@@ -122,4 +127,17 @@ fn floating_addresses_need_an_interface_a_subnet_and_a_listener() {
     let many: Vec<String> = (1..=65).map(|n| format!("\"10.0.0.{n}/24\"")).collect();
     assert!(said(all, "eth0", &many.join(",")).contains("floating: at most 64 addresses"));
     assert!(floating(all, "", "").unwrap().floating.parsed().unwrap().is_empty(), "off");
+}
+
+#[test]
+fn scrubs_are_planned_as_it_says_and_never_if_it_says_so() {
+    let settings = |text: &str| {
+        let text = format!("root = \"/x\"\nname = \"a\"\n[scrub]\n{text}\n");
+        check(&text).unwrap().scrub.settings()
+    };
+    let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+    assert_eq!((settings("").every, settings("").bytes_per_second), (days(30), 32 << 20));
+    let often = settings("every_days = 7\nrate_mib_s = 100");
+    assert_eq!((often.every, often.bytes_per_second), (days(7), 100 << 20));
+    assert_eq!(settings("every_days = 0").every, None);
 }

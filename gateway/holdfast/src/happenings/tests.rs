@@ -10,6 +10,11 @@ fn said(happening: Happening) -> Notice {
     notice(&Fleet::default(), "ada", happening)
 }
 
+fn end(unreadable: u64, put_off: u64) -> Finished {
+    let counts = scrub::Counts { unreadable, put_off, ..scrub::Counts::default() };
+    Finished { at: model::Timestamp::default(), scope: None, counts }
+}
+
 fn all() -> Vec<Happening> {
     let of_appliance = [
         OfAppliance::Down,
@@ -18,6 +23,7 @@ fn all() -> Vec<Happening> {
         OfAppliance::InUse,
         OfAppliance::Left("bob".to_owned()),
     ];
+    let ends = [(0, 0), (1, 0), (1, 1)].map(|(bad, put_off)| Here::Scrubbed(end(bad, put_off)));
     let here = [Here::CutOff, Here::BackInFleet, Here::DiskFull, Here::DiskHasRoom];
     let of_volume = [
         OfVolume::Unavailable,
@@ -34,12 +40,16 @@ fn all() -> Vec<Happening> {
         OfCopy::OnlyUnreadable,
         OfCopy::LeftBehind(BOB),
         OfCopy::NotMoved(BOB),
+        OfCopy::UnreadableThere(BOB),
+        OfCopy::Differs(BOB),
     ];
     let of_appliance = of_appliance.map(|what| Happening::Appliance(BOB, what));
     let of_volume = of_volume.map(|what| Happening::Volume(MEDIA, what));
     let of_copy = of_copy.map(|what| Happening::Copy(MEDIA, FILM, what));
     let mut all = Vec::from(of_appliance);
-    all.extend(here.map(Happening::Here));
+    all.extend(here.into_iter().chain(ends).map(Happening::Here));
+    let path = "media/film".to_owned();
+    all.push(Happening::Damaged { volume: MEDIA, object: FILM, path, offset: 9 });
     all.extend(of_volume);
     all.extend(of_copy);
     all
@@ -89,4 +99,14 @@ fn counts_are_details_so_that_the_same_is_told_once() {
     let many = said(Happening::Volume(MEDIA, OfVolume::Degraded(4000)));
     assert_eq!((&few.message, &few.details["files"]), (&many.message, &"3".to_owned()));
     assert_eq!(many.details["files"], "4000");
+}
+
+#[test]
+fn a_scrub_that_left_something_bad_is_told_loudly_and_with_its_numbers() {
+    let said = |bad, put_off| said(Happening::Here(Here::Scrubbed(end(bad, put_off))));
+    let statuses = [said(0, 0), said(3, 0), said(3, 1)].map(|notice| notice.status);
+    assert_eq!(statuses, [Status::Good, Status::Warning, Status::Error]);
+    let notice = said(3, 1);
+    assert_eq!((&*notice.details["unreadable"], &*notice.details["put_off"]), ("3", "1"));
+    assert_eq!(notice.job, "scrub");
 }

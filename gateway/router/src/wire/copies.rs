@@ -11,6 +11,7 @@ use replicator::{Batch, Told};
 use serde::{Deserialize, Serialize};
 
 use super::BadMessage;
+use super::scrub::ExtentTold;
 use crate::local::DataAnswer;
 
 /// One question to a copy.
@@ -67,6 +68,13 @@ pub enum CopyWhat {
         /// So many were told already.
         skip: u64,
     },
+    /// Read this extent from your disk: what is in it?
+    Extent {
+        /// Which.
+        extent: u64,
+        /// The change that the owner holds; the copy waits for it, for a moment.
+        at: Option<Mark>,
+    },
 }
 
 /// A change without its bytes.
@@ -122,6 +130,8 @@ pub enum CopyTold {
     },
     /// Calls about the file, each with what it was answered; none when these are all.
     Calls(Vec<(RequestKey, DataAnswer)>),
+    /// What it read.
+    Extent(ExtentTold),
 }
 
 impl CopyWhat {
@@ -206,7 +216,7 @@ impl CopyTold {
             Self::Has { mark, durable } => Told::Has { mark, durable },
             Self::Gap => Told::Gap,
             Self::Refused(refusal) => Told::Refused(refusal),
-            Self::NotNow | Self::State { .. } | Self::Calls(_) => Told::NotNow,
+            Self::NotNow | Self::State { .. } | Self::Calls(_) | Self::Extent(_) => Told::NotNow,
         }
     }
 

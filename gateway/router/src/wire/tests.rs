@@ -36,6 +36,16 @@ fn requests() -> Vec<Request> {
             since: View::new(3),
             clients: vec![(2049, "10.0.0.7:700".parse().unwrap())],
         })),
+        Request::Scrub(ScrubAsk::Start { volume: Some(VolumeId::new(2)) }),
+        Request::Scrub(ScrubAsk::Status),
+        Request::Copy(Box::new(CopyAsk {
+            volume: VolumeId::new(2),
+            object,
+            view: View::new(3),
+            epoch: Epoch::new(4),
+            index: Index::new(5),
+            what: copies::CopyWhat::Extent { extent: 6, at: Some(model::Mark::default()) },
+        })),
         Request::Ledger(LedgerQuestion { volume: Some(VolumeId::new(2)), object: Some(object) }),
     ]
 }
@@ -65,4 +75,16 @@ fn a_length_that_was_not_received_allocates_nothing() {
     // `Propose` of group 1 with 2^62 bytes of data, none of which are there.
     let bytes = [&[FORMAT, 1, 1][..], &[0xff; 8], &[0x3f]].concat();
     assert_eq!(decode::<Request>(&bytes), Err(BadMessage));
+}
+
+#[test]
+fn what_is_told_of_scrubs_arrives_as_it_was() {
+    let (at, digest) = (Some(model::Mark::default()), Some([7; 32]));
+    let told = scrub::ExtentTold { at, size: 1 << 40, digest, next: u64::MAX };
+    let report = ScrubReport { rate: 5, ..ScrubReport::default() };
+    for reply in [Reply::Copied(CopyTold::Extent(told)), Reply::Scrub(Box::new(report))] {
+        let bytes = encode(&reply);
+        assert_eq!(decode::<Reply>(&bytes), Ok(reply));
+        assert_eq!(decode::<Reply>(&bytes[..bytes.len() - 1]), Err(BadMessage));
+    }
 }

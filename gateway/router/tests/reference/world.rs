@@ -136,6 +136,7 @@ impl World {
             factory,
             rebuild_after: Duration::ZERO,
             herald: Arc::new(router::Unheard),
+            scrubs: router::Scrubs::default(),
         };
         let started = {
             let _inside = runtime.enter();

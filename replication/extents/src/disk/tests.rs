@@ -30,7 +30,7 @@ fn the_simulated_disk_keeps_the_contract() {
     }
 }
 
-const CONTRACT: [Claim; 16] = [
+const CONTRACT: [Claim; 17] = [
     a_missing_file_is_not_found,
     a_missing_directory_is_not_found,
     a_file_is_made_once,
@@ -47,6 +47,7 @@ const CONTRACT: [Claim; 16] = [
     an_unlinked_file_lives_until_it_is_closed,
     a_renamed_file_keeps_its_bytes,
     a_directory_lists_what_is_in_it,
+    a_file_that_is_forgotten_reads_as_before,
 ];
 
 impl Subject<'_> {
@@ -278,4 +279,26 @@ fn a_file_in_a_directory_that_was_not_synced_is_lost_with_it() {
     disk.cut_power();
     let opened = on.disk.open(&on.path("d/a"), Open::Existing);
     assert_eq!(kind(opened), io::ErrorKind::NotFound);
+}
+
+fn a_file_that_is_forgotten_reads_as_before(subject: &Subject<'_>) {
+    let missing = subject.disk.open_cold(&subject.path("none"));
+    assert_eq!(missing.err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    let file = subject.new_file("file");
+    file.write(b"some bytes", 0).unwrap();
+    let cold = subject.disk.open_cold(&subject.path("file")).unwrap();
+    let whole = Span::new(0, 10).unwrap();
+    let mut bytes = BytesMut::new();
+    let mut looked = 0;
+    subject.disk.in_background(&mut || {
+        cold.forget(whole).unwrap();
+        cold.forget(Span::new(3, 0).unwrap()).unwrap();
+        looked += cold.read(whole, &mut bytes, Wait::AsNeeded).unwrap();
+    });
+    assert_eq!((looked, &bytes[..]), (10, &b"some bytes"[..]), "unsynced ones, too");
+    file.sync().unwrap();
+    cold.forget(whole).unwrap();
+    bytes.clear();
+    cold.read(whole, &mut bytes, Wait::AsNeeded).unwrap();
+    assert_eq!(&bytes[..], b"some bytes");
 }

@@ -299,7 +299,7 @@ impl Piece {
 }
 
 /// What there is of an extent, in an object of that size.
-fn extent_of(extent: u64, size: u64) -> Span {
+pub(super) fn extent_of(extent: u64, size: u64) -> Span {
     let start = extent.saturating_mul(EXTENT_BYTES).min(size);
     let len = EXTENT_BYTES.min(size - start);
     Span::new(start, len).unwrap_or(Span::from_offset(start))

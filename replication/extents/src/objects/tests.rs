@@ -1,5 +1,6 @@
 //! A volume's data on the simulated disk: what clients, crashes and bad disks do to it.
 
+mod cold;
 mod durability;
 mod follow;
 mod order;

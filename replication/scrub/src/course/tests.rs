@@ -76,7 +76,9 @@ fn who_wants_more_than_what_runs_gets_a_new_pass() {
     course.stop(at(3));
     assert_eq!(course.start(at(3), Some(volume(1))), Started::Anew, "that is another one");
     assert_eq!(course.next(), Some(Next::Walk(place(1, 0, 0), Which::All)));
+    let before = course.pass();
     assert_eq!(course.start(at(3), None), Started::Anew);
+    assert_ne!(course.pass(), before);
     assert!(course.stop(at(4)) && !course.stop(at(5)));
 }
 
@@ -143,6 +145,9 @@ fn too_many_that_come_late_are_counted_as_skipped() {
     (0..LATE_MAX as u64 + 3).for_each(|number| course.came(volume(1), object(number)));
     let pass = &course.kept().pass;
     assert_eq!((pass.late.len(), pass.counts.skipped), (LATE_MAX, 3));
+    course.keep_late(|_, number| number < object(10));
+    course.keep_late(|_, _| false);
+    assert_eq!(course.kept().pass.late.len(), 10, "there is room enough for these");
 }
 
 #[test]
