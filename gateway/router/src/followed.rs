@@ -37,6 +37,7 @@ impl<S: Imaging> Router<S> {
             return CopyTold::NotNow;
         }
         let CopyAsk { what, .. } = ask.clone();
+        self.is_followed_now(&local, ask.object);
         match what {
             CopyWhat::Changes { previous, settled, durable, told: calls_told, changes } => {
                 let Ok(frames) = copies::frames_of(changes, payload) else {

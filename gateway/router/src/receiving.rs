@@ -130,6 +130,13 @@ impl<S: Imaging> Router<S> {
         }
     }
 
+    /// Somebody sends changes of a copy: if it counts by the log, it takes them from now on.
+    pub(crate) fn is_followed_now(&self, local: &Local<S>, object: ObjectId) {
+        if self.transfers.receiving.lock().contains_key(&(local.id, object)) {
+            self.forget_received();
+        }
+    }
+
     /// Forgets what came here and was decided upon. Before that a late word of a channel that the
     /// owner gave up must be known for one.
     fn forget_received(&self) {

@@ -2,10 +2,11 @@
 //! of frames, and the set of extents that are still to be copied.
 //!
 //! Invariants: frames leave strictly in the order of their marks. Applying all that leave, once no
-//! extent is left to copy, makes any object that began with the feed's base's size equal to this
-//! one; an extent that the receiver holds already need not be copied, unless a change of it was left
-//! out: without that, changes done twice in order are as good as done once. The queue never holds more than its limit: over it a write's payload is left out and its extents are
-//! copied later, so a slow receiver costs neither memory nor the clients' time.
+//! extent is left to copy, makes any object that began with the size of the feed's base equal to
+//! this one. An extent that the receiver holds already need not be copied, unless a change of it
+//! was left out: all changes done once more in their order do no harm. The queue never holds more
+//! than its limit: over it a write's payload is left out and its extents are copied later, so a
+//! slow receiver costs neither memory nor the clients' time.
 //! Absent on purpose: where frames go, and when to copy. Locks: an object's before a feed's.
 
 use std::{

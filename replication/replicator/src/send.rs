@@ -99,7 +99,6 @@ pub enum SendEvent {
 }
 
 /// What is to be done.
-#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each frame")]
 #[derive(Debug, PartialEq, Eq)]
 pub enum SendEffect {
     /// Tell the receiver.

@@ -104,8 +104,8 @@ impl Receipt {
     }
 
     /// What these extents hold now, at most [`COMPARED_AT_ONCE_MAX`] of them; nothing where there
-    /// is only hole, or what can't be read. Batches that run meanwhile are in it, or partly, or not:
-    /// that is as good.
+    /// is only hole, or what can't be read. A batch that runs meanwhile is in it, or partly, or
+    /// not: that is as good.
     pub async fn compare(&self, extents: Range<u64>) -> Result<Vec<Option<ExtentHash>>, Refusal> {
         if extents.end.saturating_sub(extents.start) > COMPARED_AT_ONCE_MAX {
             return Err(Refusal::Invalid);
