@@ -17,7 +17,8 @@ use model::{
 };
 use parking_lot::Mutex;
 use replicator::{
-    Channel, Progress, Receiving, SendSettings, Sending, SendingParts, TransferFault, TransferId,
+    Channel, Progress, ProgressNow, Receiving, SendSettings, Sending, SendingParts, TransferFault,
+    TransferId,
 };
 use tokio::sync::Notify;
 
@@ -248,9 +249,13 @@ impl<S: Imaging> Router<S> {
         let moved = self.move_file(local, job).await;
         self.transfers.sending.lock().remove(&(job.volume, job.object));
         let (object, to) = (job.object, job.to);
+        let ProgressNow { bytes_copied: copied, bytes_held: held, .. } = job.progress.now();
+        metrics::counter!(TRANSFERRED_BYTES).increment(copied);
+        metrics::counter!(SPARED_BYTES).increment(held);
         match moved {
             Ok(()) => {
-                tracing::info!(volume = %local.id, %object, %to, cause = ?job.cause, "done");
+                let cause = job.cause;
+                tracing::info!(volume = %local.id, %object, %to, ?cause, copied, held, "done");
                 self.note_move(local, job);
                 let what = match job.cause {
                     TransferCause::Copy => "copied",
@@ -562,6 +567,9 @@ fn transfer_id(reign: Reign, number: u64) -> TransferId {
     TransferId::new(reign.epoch, reign.view.get() << 32 | number & 0xffff_ffff)
 }
 
+/// Bytes of files that were sent to other appliances, and that need not be: they were there.
+const TRANSFERRED_BYTES: &str = "holdfast_transferred_bytes_total";
+const SPARED_BYTES: &str = "holdfast_transfer_spared_bytes_total";
 /// So many that have ended can still be asked about.
 const JOBS_KEPT_MAX: usize = 256;
 /// So often a stream may break before the owner gives up.
