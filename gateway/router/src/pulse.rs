@@ -35,6 +35,8 @@ pub(crate) enum PulseEvent {
     Accompanied,
     /// Every client connection of before the lapse is closed.
     Closed,
+    /// This appliance stops: it acts for nobody from here on.
+    GivenBack,
     /// A read round is over.
     Round(Round, Result<(), ()>),
     /// A `Down` was refused.
@@ -118,6 +120,7 @@ impl<S: Imaging> Pulse<S> {
             }
             Some(PulseEvent::Accompanied) => self.hold(router, HolderEvent::Accompanied),
             Some(PulseEvent::Closed) => self.hold(router, HolderEvent::Closed),
+            Some(PulseEvent::GivenBack) => self.hold(router, HolderEvent::GivenBack),
             Some(PulseEvent::Round(round, done)) => {
                 // What the round saw is applied: the keeper must know it first.
                 self.fleet(router);

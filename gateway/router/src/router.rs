@@ -526,6 +526,7 @@ impl<S: Imaging> Router<S> {
                 clean = false;
             }
         }
+        self.take_leave().await;
         if let Some(mesh) = self.mesh() {
             mesh.close().await;
         }
@@ -536,6 +537,30 @@ impl<S: Imaging> Router<S> {
             clean &= matches!(checkpoint, Ok(Ok(_)));
         }
         if clean && stopped.is_ok() { Start::Clean } else { Start::Unclean }
+    }
+
+    /// Gives the lease back and tells the fleet, so that others answer for this appliance at once,
+    /// and not when its lease would have ended.
+    async fn take_leave(&self) {
+        let fleet = self.fleet_now();
+        let me = fleet.member(self.parts.appliance).filter(|member| member.up);
+        let Some(incarnation) = me.map(|member| member.incarnation) else { return };
+        if self.lease.is_for_ever() {
+            return;
+        }
+        self.pulse.tell(PulseEvent::GivenBack);
+        let left = async {
+            while self.lease.holding() != Holding::Nothing {
+                tokio::time::sleep(LEAVE_LOOK).await;
+            }
+            let down = FleetCommand::Down { appliance: self.parts.appliance, incarnation };
+            self.enter_fleet(down).await
+        };
+        match tokio::time::timeout(LEAVE_MAX, left).await {
+            Ok(Ok(Ok(_))) => tracing::info!("the fleet knows that this appliance leaves"),
+            // It will be called down when its lease would have ended.
+            told => tracing::info!(?told, "the fleet could not be told of the stop"),
+        }
     }
 }
 
@@ -567,3 +592,7 @@ pub(crate) fn group_applied(applied: catalog::Applied) -> consensus::Applied {
     let catalog::Applied { index, term, membership, .. } = applied;
     consensus::Applied { index, term, membership }
 }
+
+/// Somebody leads the fleet within this time, or nobody will soon.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+const LEAVE_LOOK: Duration = Duration::from_millis(1);

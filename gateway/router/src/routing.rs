@@ -84,7 +84,15 @@ impl<S: Imaging> Router<S> {
             tokio::time::sleep(patience.left(self.parts.clock.since_boot())).await;
             Refused::from(Refusal::Unknown)
         };
-        for _ in 0..HOPS_MAX {
+        for hop in 0.. {
+            if hop >= QUICK_HOPS_MAX {
+                // Much is in motion: looking faster would not help.
+                let left = patience.left(self.parts.clock.since_boot());
+                if left.is_zero() {
+                    break;
+                }
+                tokio::time::sleep(LOOK_AGAIN.min(left)).await;
+            }
             let settled = match told.take() {
                 Some(to) if self.has_lease() => Settled::There(to),
                 _ => match self.settle(ask.volume, about, patience).await {
@@ -303,9 +311,8 @@ pub(crate) fn is_over<T>(result: &Result<T, Refused>) -> bool {
 
 /// How long a request waits for somebody to answer it.
 pub(crate) const PARK_MAX: Duration = Duration::from_secs(10);
-/// Appliances that a request is sent to before its client is told to come back; most of them after
-/// a wait.
-const HOPS_MAX: usize = 400;
+/// Appliances that a request is sent to as fast as things move; it waits before each one more.
+const QUICK_HOPS_MAX: usize = 64;
 /// How often a parked request looks again by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// What an answer may take longer than the asked appliance may wait: an fsync of much data.

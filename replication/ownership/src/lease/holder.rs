@@ -52,6 +52,8 @@ pub enum HolderEvent {
     Answered(BeatAnswer),
     /// Every client connection of before the lapse is closed.
     Closed,
+    /// The appliance stops: from here on nothing is live, whatever comes.
+    GivenBack,
 }
 
 /// What an appliance does now.
@@ -106,6 +108,8 @@ enum Stage {
     Running,
     /// Called down; waits for its next `Up`.
     Out,
+    /// Given back.
+    Over,
 }
 
 impl LeaseHolder {
@@ -172,6 +176,7 @@ impl LeaseHolder {
         match event {
             HolderEvent::Tick => {}
             HolderEvent::Closed => self.closing = false,
+            HolderEvent::GivenBack => self.stage = Stage::Over,
             HolderEvent::Alone => {
                 self.alone = true;
                 self.lease = None;
@@ -205,7 +210,7 @@ impl LeaseHolder {
     }
 
     fn up(&mut self, now: Duration, incarnation: Incarnation, effects: &mut Vec<HolderEffect>) {
-        if incarnation <= self.incarnation {
+        if incarnation <= self.incarnation || self.stage == Stage::Over {
             return;
         }
         if self.lease.is_some() {

@@ -148,6 +148,36 @@ fn when_the_leader_dies_the_others_keep_their_leases_and_call_it_down() {
 }
 
 #[test]
+fn who_gave_its_lease_back_is_never_live_again_and_does_not_beat() {
+    let (me, leader) = (ApplianceId::new(1), ApplianceId::new(2));
+    let at = Duration::from_millis;
+    let mut holder = LeaseHolder::new(me);
+    holder.step(at(0), HolderEvent::Leader(Some(leader)));
+    let beats = holder.step(at(1), HolderEvent::Up(Incarnation::new(1)));
+    let [HolderEffect::Send { beat, .. }] = beats[..] else { panic!("{beats:?}") };
+    let answer = |number, incarnation| BeatAnswer {
+        incarnation,
+        number,
+        verdict: Verdict::Granted { view: View::new(1) },
+    };
+    holder.step(at(2), HolderEvent::Answered(answer(beat.number, beat.incarnation)));
+    assert!(holder.is_live(at(3)));
+    holder.step(at(4), HolderEvent::GivenBack);
+    let later = [
+        HolderEvent::Answered(answer(beat.number, beat.incarnation)),
+        HolderEvent::Up(Incarnation::new(2)),
+        HolderEvent::Down(Incarnation::new(1)),
+        HolderEvent::Tick,
+    ];
+    for (n, event) in later.into_iter().enumerate() {
+        let now = at(5 + 1_000 * n as u64);
+        let effects = holder.step(now, event);
+        let quiet = effects.iter().all(|effect| matches!(effect, HolderEffect::Lapsed));
+        assert!(quiet && !holder.is_live(now), "{effects:?}");
+    }
+}
+
+#[test]
 fn a_restarted_process_serves_again_without_waiting_for_its_old_lease() {
     for seed in 0..20 {
         let mut world = World::new(seed, 3, Mistake::Nothing);
