@@ -96,6 +96,12 @@ impl Job {
         }
     }
 
+    /// Breaks it off; it ends in a moment.
+    pub(crate) fn break_off(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.cancel.notify_waiters();
+    }
+
     fn has_ended(&self) -> bool {
         self.outcome.lock().is_some()
     }
@@ -169,8 +175,7 @@ impl<S: Imaging> Router<S> {
     pub(crate) fn cancel_transfer(&self, transfer: u64) -> Reply {
         match self.transfers.jobs.lock().get(&transfer) {
             Some(job) => {
-                job.cancelled.store(true, Ordering::Release);
-                job.cancel.notify_waiters();
+                job.break_off();
                 Reply::TransferStatus(job.status())
             }
             None => Reply::Not(Refusal::NotFound),
@@ -245,15 +250,24 @@ impl<S: Imaging> Router<S> {
 
     async fn run_transfer(self: &Arc<Self>, local: &Arc<Local<S>>, job: &Job) {
         self.transfers.sending.lock().insert((job.volume, job.object));
-        let moved = self.move_file(local, job).await;
+        let began = self.parts.clock.since_boot();
+        let moved = match (self.move_file(local, job).await, job.cause) {
+            // Before anybody else looks which of too many copies goes.
+            (Ok(()), TransferCause::Replace(old)) => {
+                self.drop_replaced(local, job.object, old).await.map_err(Kept::from)
+            }
+            (moved, _) => moved,
+        };
         self.transfers.sending.lock().remove(&(job.volume, job.object));
         let (object, to) = (job.object, job.to);
         match moved {
             Ok(()) => {
                 tracing::info!(volume = %local.id, %object, %to, cause = ?job.cause, "done");
                 self.note_move(local, job);
+                let took = self.parts.clock.since_boot().saturating_sub(began);
+                self.balancing.note_pace(job.progress.now().bytes_copied, took);
                 let what = match job.cause {
-                    TransferCause::Copy => "copied",
+                    TransferCause::Copy | TransferCause::Replace(_) => "copied",
                     _ => "handed over",
                 };
                 job.end(TransferPhase::Done, what.to_owned());
@@ -280,8 +294,8 @@ impl<S: Imaging> Router<S> {
             .is_some_and(|record| record.replicas.contains(&to) && !record.stale.contains(&to));
         let follows = counts && self.fleet_now().copies_wanted(local.id) > 1;
         let aim = match job.cause {
-            TransferCause::Copy if follows => return Ok(()),
-            TransferCause::Copy => Aim::Copy,
+            TransferCause::Copy | TransferCause::Replace(_) if follows => return Ok(()),
+            TransferCause::Copy | TransferCause::Replace(_) => Aim::Copy,
             _ if follows => return self.promote(local, job, epoch).await,
             _ => Aim::HandOver,
         };
