@@ -60,16 +60,19 @@ fn wait_until_over(client: &Client, show: Show) -> Result<RebalanceView, String>
         true => indicatif::ProgressBar::hidden(),
         false => print::rebalance_progress(),
     };
+    let id = |view: &RebalanceView| view.run.as_ref().map(|run| run.id.clone());
+    let begun = id(&view);
     let mut unheard = 0;
     while !is_over(&view) {
         if let Some(run) = &view.run {
             print::rebalance_step(&bar, run);
         }
         wait_a_moment(LOOK);
+        // Whoever sees it through may be started anew: it goes on then.
         match client.ask(Method::Get, PATH) {
-            Ok(now) => (view, unheard) = (now, 0),
-            // It is started anew, and goes on then.
-            Err(_) if unheard < UNHEARD_MAX => unheard += 1,
+            Ok(now) if id(&now) == begun => (view, unheard) = (now, 0),
+            _ if unheard < UNHEARD_MAX => unheard += 1,
+            Ok(_) => return Err("nobody knows of the rebalance any more".to_owned()),
             Err(refused) => return Err(refused),
         }
     }

@@ -39,7 +39,7 @@ impl FleetOperator {
             obstacles.insert(0, only.detail);
         }
         let left = fleet.members().iter().filter(|m| m.id != appliance && m.up).count();
-        if fleet.members().len() > 1 && 2 * left <= fleet.members().len() - 1 {
+        if fleet.members().len() > 1 && 2 * left < fleet.members().len() {
             obstacles.push("too few of the other appliances are up to decide anything".to_owned());
         }
         Ok(DrainPlanView {
