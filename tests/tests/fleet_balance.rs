@@ -116,6 +116,57 @@ fn a_rebalance_goes_on_after_a_kill_stops_when_told_to_and_a_drain_does_what_it_
     world.end_well(0);
 }
 
+#[test]
+fn with_two_copies_one_of_them_moves_and_there_are_never_fewer() {
+    let world = lopsided(2);
+    let fleet = &world.fleet;
+    let before = plan_of(fleet);
+    let used = world.guests.second();
+    world.mount(1, 1);
+    let used = used.start(&format!(
+        "set -e; until [ -e $JOB/stop ]; do for n in 1 2 3; do echo more >>f$n; sync f$n; done
+           file=f$((RANDOM % ({FILES} - 3) + 4)); head -c 9K $file | cmp - <(head -c 9K $JOB/copy/$file)
+         done; tail -n 1 f1"
+    ));
+    println!("{}", fleet.first().cli_ok(&["fleet", "rebalance", "--plan"]));
+    let begun = fleet.first().cli_json(&["fleet", "rebalance"]);
+    assert_eq!(begun["run"]["phase"], "moving", "{before:#}{begun:#}");
+    loop {
+        for n in [1, 9, 17, 25] {
+            let found = fleet.first().cli_json(&["object", "whereis", &format!("demo/f{n}")]);
+            let count = |key: &str| found[key].as_array().unwrap().len();
+            assert!(count("copies") - count("stale") >= 2, "{found}");
+        }
+        let view = fleet.nth(1).cli_json(&["fleet", "rebalance", "--plan"]);
+        if view["run"]["ended"] == true {
+            assert_eq!(view["run"]["phase"], "done", "{view:#}");
+            break;
+        }
+    }
+    world.guests.first().sh("touch $JOB/stop");
+    assert_eq!(used.must_within(Duration::from_secs(60)).trim(), "more");
+    let plan = plan_of(fleet);
+    assert_eq!(plan["balanced"], true, "{plan:#}");
+    println!("{}", fleet.first().cli_ok(&["fleet", "rebalance", "--plan"]));
+    let mut copies: BTreeMap<String, u64> = BTreeMap::new();
+    for n in 1..=FILES {
+        let found = fleet.whereis(0, &format!("demo/f{n}"));
+        assert_eq!(found.copies.len(), 2, "f{n}: {found:?}");
+        for copy in found.copies {
+            *copies.entry(copy).or_default() += 1;
+        }
+    }
+    assert!(copies.len() == 3 && copies.values().all(|count| *count >= FILES / 2), "{copies:?}");
+    world
+        .guests
+        .first()
+        .sh("for n in 1 2 3; do head -c $(stat -c %s $JOB/copy/f$n) f$n | cmp - $JOB/copy/f$n
+         done; sed -i '/ f[123]$/d' $JOB/sums");
+    is_whole(&world);
+    world.guests.second().unmount();
+    world.end_well(3);
+}
+
 /// A fleet of three, of which all files of `demo`, [`FILES`], were written through the first; and
 /// two guests.
 fn lopsided(replicas: u8) -> FleetWorld {
