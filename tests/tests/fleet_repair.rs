@@ -57,12 +57,63 @@ fn a_byte_that_rots_under_a_file_is_never_served_and_its_copy_is_made_anew() {
     world.end_well(3);
 }
 
+#[test]
+fn of_a_large_file_that_changed_a_little_only_that_is_sent_again() {
+    let mut world = FleetWorld::new(3, 3, 1);
+    let FleetWorld { guests, fleet, .. } = &mut world;
+    fleet.first().cli_ok(&["volume", "policy", "demo", "--replicas", "3"]);
+    let guest = guests.nth(0);
+    guest.mount_from(fleet.client_address(0), "demo");
+    guest.sh(&format!("head -c {LARGE} /dev/urandom >file; sync file; cp file $JOB/file"));
+    await_copies(fleet, "demo/file", 3);
+    let owner = fleet.number_of(&fleet.whereis(0, "demo/file").owner);
+    // The guest talks to the first one.
+    let away = (1..3).find(|number| *number != owner).unwrap();
+    fleet.nth_mut(away).kill9();
+    let change = |at: u64| {
+        let write = format!("bs=1 seek={at} conv=notrunc");
+        format!("for to in file $JOB/file; do printf changed | dd of=$to {write}; done; sync file")
+    };
+    guest.sh(&change(5));
+    guest.sh(&change(LARGE - 7));
+    fleet.nth_mut(away).restart();
+    fleet.await_standing(3);
+    await_copies(fleet, "demo/file", 3);
+    // Changes go on: a copy that is whole takes them.
+    guest.sh(&change(LARGE / 2));
+    assert_eq!(fleet.first().cli_json(&["volume", "show", "demo"])["degraded"], 0);
+    guest.sh("cmp file $JOB/file");
+    guest.unmount();
+
+    let owner = fleet.number_of(&fleet.whereis(0, "demo/file").owner);
+    let log = fleet.nth(owner).log();
+    let copied = log.lines().rfind(|line| line.contains("cause=Copy")).expect("it was copied");
+    let number = |name: &str| -> u64 {
+        let (_, rest) = copied.split_once(name).unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let (sent, held) = (number(" copied="), number(" held="));
+    println!("{sent} bytes were sent, {held} were there");
+    assert_eq!((sent, sent + held), (2 << 20, LARGE));
+    // It holds what the others do.
+    let name = fleet.nth(away).name().to_owned();
+    fleet.nth(0).cli_ok(&["object", "transfer", "demo/file", &name, "--wait"]);
+    guest.mount_from(fleet.client_address(away), "demo");
+    guest.sh("cmp file $JOB/file");
+    guest.unmount();
+    world.end_well(3);
+}
+
 /// Waits until the file has two good copies.
 fn await_whole(fleet: &tests::Fleet, path: &str) {
-    eventually_within(Duration::from_secs(60), "two good copies", || {
+    await_copies(fleet, path, 2);
+}
+
+fn await_copies(fleet: &tests::Fleet, path: &str, count: usize) {
+    eventually_within(Duration::from_secs(60), format!("{count} good copies"), || {
         let volume = fleet.first().cli_json(&["volume", "show", "demo"]);
         let copies = fleet.whereis(0, path).copies.len();
-        (volume["degraded"] == 0 && copies == 2).then_some(())
+        (volume["degraded"] == 0 && copies == count).then_some(())
     });
 }
 
@@ -97,5 +148,7 @@ fn rot(mounted: &Path, image: &Path, wanted: &[u8]) -> usize {
 fn drop_caches() {
     fs::write("/proc/sys/vm/drop_caches", "1").unwrap();
 }
+
+const LARGE: u64 = 48 << 20;
 
 const PIECE_BYTES: usize = 1 << 20;

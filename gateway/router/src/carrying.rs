@@ -332,20 +332,18 @@ impl<S: Imaging> Router<S> {
         }
     }
 
-    /// Gives up the copy at `old`, in whose place another was made.
+    /// Gives up the copy at `old`, in whose place another was made. The file's gate is closed: its
+    /// next change finds as many good copies as are wanted, the new one among them, and would else
+    /// leave behind whichever is one too many.
     ///
     /// # Errors
     /// `Busy` if the file would have too few good copies then; those of the log.
     pub(crate) async fn drop_replaced(
         &self,
-        local: &Arc<Local<S>>,
+        local: &Local<S>,
         object: ObjectId,
         old: ApplianceId,
     ) -> Result<(), Refusal> {
-        // A file that is written has its copies followed already: one that came by a stream counts
-        // for the future only once it takes changes with them. If it does not it is stale now, and
-        // the old one stays.
-        self.join_copies(local, object).await?;
         let file = self.owned(local, object)?;
         let record = file.inode.record().ok_or(Refusal::Invalid)?;
         if !record.replicas.contains(&old) {

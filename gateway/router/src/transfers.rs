@@ -17,7 +17,8 @@ use model::{
 };
 use parking_lot::Mutex;
 use replicator::{
-    Channel, Progress, Receiving, SendSettings, Sending, SendingParts, TransferFault, TransferId,
+    Channel, Progress, ProgressNow, Receiving, SendSettings, Sending, SendingParts, TransferFault,
+    TransferId,
 };
 use tokio::sync::Notify;
 
@@ -251,21 +252,19 @@ impl<S: Imaging> Router<S> {
     async fn run_transfer(self: &Arc<Self>, local: &Arc<Local<S>>, job: &Job) {
         self.transfers.sending.lock().insert((job.volume, job.object));
         let began = self.parts.clock.since_boot();
-        let moved = match (self.move_file(local, job).await, job.cause) {
-            // Before anybody else looks which of too many copies goes.
-            (Ok(()), TransferCause::Replace(old)) => {
-                self.drop_replaced(local, job.object, old).await.map_err(Kept::from)
-            }
-            (moved, _) => moved,
-        };
+        let moved = self.move_file(local, job).await;
         self.transfers.sending.lock().remove(&(job.volume, job.object));
         let (object, to) = (job.object, job.to);
+        let ProgressNow { bytes_copied: copied, bytes_held: held, .. } = job.progress.now();
+        metrics::counter!(TRANSFERRED_BYTES).increment(copied);
+        metrics::counter!(SPARED_BYTES).increment(held);
         match moved {
             Ok(()) => {
-                tracing::info!(volume = %local.id, %object, %to, cause = ?job.cause, "done");
+                let cause = job.cause;
+                tracing::info!(volume = %local.id, %object, %to, ?cause, copied, held, "done");
                 self.note_move(local, job);
                 let took = self.parts.clock.since_boot().saturating_sub(began);
-                self.balancing.note_pace(job.progress.now().bytes_copied, took);
+                self.balancing.note_pace(copied, took);
                 let what = match job.cause {
                     TransferCause::Copy | TransferCause::Replace(_) => "copied",
                     _ => "handed over",
@@ -294,7 +293,11 @@ impl<S: Imaging> Router<S> {
             .is_some_and(|record| record.replicas.contains(&to) && !record.stale.contains(&to));
         let follows = counts && self.fleet_now().copies_wanted(local.id) > 1;
         let aim = match job.cause {
-            TransferCause::Copy | TransferCause::Replace(_) if follows => return Ok(()),
+            TransferCause::Copy if follows => return Ok(()),
+            TransferCause::Replace(old) if follows => {
+                let _closed = local.gates.close(object).await;
+                return Ok(self.drop_replaced(local, object, old).await?);
+            }
             TransferCause::Copy | TransferCause::Replace(_) => Aim::Copy,
             _ if follows => return self.promote(local, job, epoch).await,
             _ => Aim::HandOver,
@@ -417,7 +420,10 @@ impl<S: Imaging> Router<S> {
         if job.cancelled.load(Ordering::Acquire) {
             return Err(Kept::Cancelled);
         }
-        let outcome = self.decide(local, job, aim, file.reign()).await;
+        let mut outcome = self.decide(local, job, aim, file.reign()).await;
+        if let (Ok(()), TransferCause::Replace(old)) = (&outcome, job.cause) {
+            outcome = self.drop_replaced(local, job.object, old).await.map_err(Kept::from);
+        }
         let pause = since();
         tracing::debug!(object = %job.object, ?closed, ?sent, ?pause, "held up");
         let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
@@ -576,6 +582,9 @@ fn transfer_id(reign: Reign, number: u64) -> TransferId {
     TransferId::new(reign.epoch, reign.view.get() << 32 | number & 0xffff_ffff)
 }
 
+/// Bytes of files that were sent to other appliances, and that need not be: they were there.
+const TRANSFERRED_BYTES: &str = "holdfast_transferred_bytes_total";
+const SPARED_BYTES: &str = "holdfast_transfer_spared_bytes_total";
 /// So many that have ended can still be asked about.
 const JOBS_KEPT_MAX: usize = 256;
 /// So often a stream may break before the owner gives up.
