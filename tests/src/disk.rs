@@ -3,8 +3,11 @@
 //! Invariant: the file system is mounted in the sandbox's private mounts only, and its loop device
 //! goes away with the mount.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::SeekFrom;
 
 use crate::Sandbox;
 use crate::process::{outcome_of, run};
@@ -70,6 +73,35 @@ impl LoopBtrfs {
         run("umount", &[&self.mount_point]);
     }
 
+    /// Changes a bit of `wanted` wherever it lies on the disk, under the file system; at how many
+    /// places. What is in memory of it stays as it was: see [`drop_caches`].
+    #[must_use]
+    pub fn rot(&self, wanted: &[u8]) -> usize {
+        let mounted = File::open(&self.mount_point).expect("it is mounted");
+        rustix::fs::syncfs(&mounted).expect("the disk takes what was written");
+        let image = OpenOptions::new().read(true).write(true).open(&self.image);
+        let image = image.expect("the image is there");
+        let (mut at, mut places) = (0, 0);
+        let mut piece = vec![0; PIECE_BYTES];
+        while let Ok(data) = rustix::fs::seek(&image, SeekFrom::Data(at)) {
+            at = data;
+            let read = image.read_at(&mut piece, at).expect("the image can be read");
+            let found = piece[..read].windows(wanted.len()).position(|window| window == wanted);
+            if let Some(found) = found {
+                let changed = [wanted[0] ^ 4];
+                image.write_all_at(&changed, at + found as u64).expect("it can be written");
+                places += 1;
+            }
+            // What lies across the end of a piece is found by the next one.
+            at += read.saturating_sub(wanted.len()).max(1) as u64;
+            if read < PIECE_BYTES {
+                break;
+            }
+        }
+        image.sync_all().expect("the image can be synced");
+        places
+    }
+
     /// Bytes that are free for data, as `statvfs` tells them.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
@@ -83,3 +115,10 @@ impl Drop for LoopBtrfs {
         unmount_below(&self.mount_point);
     }
 }
+
+/// Has the kernel forget what it has read of any disk.
+pub fn drop_caches() {
+    fs::write("/proc/sys/vm/drop_caches", "1").expect("root may");
+}
+
+const PIECE_BYTES: usize = 1 << 20;

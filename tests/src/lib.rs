@@ -36,7 +36,7 @@ mod weather;
 
 pub use appliance::{Appliance, Place, Reply, Setup, binary};
 pub use client::{Connection, Who, connect, mount_at, mount_with, nfs_address};
-pub use disk::LoopBtrfs;
+pub use disk::{LoopBtrfs, drop_caches};
 pub use fleet::{Fleet, FleetWorld};
 pub use guest::{Guest, Guests, Job, Outcome, Share};
 pub use process::{Bound, must, outcome_of, run};

@@ -2,13 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::fs;
 use std::time::Duration;
 
-use rustix::fs::SeekFrom;
-use tests::{FleetWorld, Random, eventually_within};
+use tests::{FleetWorld, Random, drop_caches, eventually_within};
 
 #[test]
 fn a_byte_that_rots_under_a_file_is_never_served_and_its_copy_is_made_anew() {
@@ -29,7 +26,8 @@ fn a_byte_that_rots_under_a_file_is_never_served_and_its_copy_is_made_anew() {
             await_whole(fleet, &path);
             let owner = fleet.number_of(&fleet.whereis(2, &path).owner);
             let disk = fleet.disk(owner);
-            assert_eq!(rot(disk.path(), disk.image(), &bytes[at..at + 32]), 1, "{name} at {at}");
+            assert_eq!(disk.rot(&bytes[at..at + 32]), 1, "{name} at {at}");
+            drop_caches();
             // Whoever reads gets what was written, though its owner can't read it any more.
             guests.nth(1).mount_from(door, "demo");
             guests.nth(1).sh(&format!("cmp $JOB/{name} {name}"));
@@ -117,38 +115,4 @@ fn await_copies(fleet: &tests::Fleet, path: &str, count: usize) {
     });
 }
 
-/// Changes a bit of `wanted` wherever it lies on a disk, under its file system; at how many places.
-fn rot(mounted: &Path, image: &Path, wanted: &[u8]) -> usize {
-    let disk = File::open(mounted).unwrap();
-    rustix::fs::syncfs(&disk).unwrap();
-    let image = OpenOptions::new().read(true).write(true).open(image).unwrap();
-    let (mut at, mut places) = (0, 0);
-    let mut piece = vec![0; PIECE_BYTES];
-    while let Ok(data) = rustix::fs::seek(&image, SeekFrom::Data(at)) {
-        at = data;
-        let read = image.read_at(&mut piece, at).unwrap();
-        let found = piece[..read].windows(wanted.len()).position(|window| window == wanted);
-        if let Some(found) = found {
-            let place = at + found as u64;
-            image.write_all_at(&[wanted[0] ^ 4], place).unwrap();
-            places += 1;
-        }
-        // What lies across the end of a piece is found by the next one.
-        at += (read.saturating_sub(wanted.len())).max(1) as u64;
-        if read < PIECE_BYTES {
-            break;
-        }
-    }
-    image.sync_all().unwrap();
-    drop_caches();
-    places
-}
-
-/// Has the kernel forget what it has read.
-fn drop_caches() {
-    fs::write("/proc/sys/vm/drop_caches", "1").unwrap();
-}
-
 const LARGE: u64 = 48 << 20;
-
-const PIECE_BYTES: usize = 1 << 20;

@@ -7,17 +7,16 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nfs3_client::nfs3_types::nfs3::*;
-use rustix::fs::SeekFrom;
 use serde_json::Value;
 use tests::{
-    Appliance, Connection, Fleet, LoopBtrfs, Random, Sandbox, Setup, Who, connect,
+    Appliance, Connection, Fleet, LoopBtrfs, Random, Sandbox, Setup, Who, connect, drop_caches,
     eventually_within, mount_at,
 };
 
@@ -44,7 +43,7 @@ fn rot_and_differences_are_found_at_any_copy_mended_and_told() {
             let holder = victim.of(&fleet, name);
             let disk = fleet.disk(holder);
             let wanted = &bytes[bytes.len() - 40..bytes.len() - 8];
-            assert_eq!(rot(disk.path(), disk.image(), wanted), 1, "{name} at {victim:?}");
+            assert_eq!(disk.rot(wanted), 1, "{name} at {victim:?}");
             let found = sums(&scrub(&fleet, "mended"));
             let wanted = Sums { unreadable: 1, mended: 1, ..Sums::default() };
             assert_eq!(found, wanted, "{name} at {victim:?}");
@@ -126,7 +125,7 @@ fn a_scrub_goes_on_after_a_kill_and_names_what_only_a_backup_can_mend() {
     assert!(read < ((FILES - FILES / 4) << 20), "not all of it again: {read}");
 
     let (name, bytes) = ("f7", &files[7]);
-    assert_eq!(rot(disk.path(), disk.image(), &bytes[500_000..500_032]), 1);
+    assert_eq!(disk.rot(&bytes[500_000..500_032]), 1);
     let reply = appliance.cli(&["scrub", "start", "--wait"]);
     assert_eq!(reply.code, 1, "{reply:?}");
     assert!(reply.stdout.contains("demo/f7"), "{}", reply.stdout);
@@ -299,36 +298,6 @@ fn write(client: &mut Connection, file: &nfs_fh3, offset: u64, bytes: &[u8]) {
 
 fn place<'a>(client: &Connection, name: &'a str) -> diropargs3<'a> {
     diropargs3 { dir: client.root(), name: filename3::from(name.as_bytes()) }
-}
-
-/// Changes a bit of `wanted` wherever it lies on a disk, under its file system; at how many places.
-fn rot(mounted: &Path, image: &Path, wanted: &[u8]) -> usize {
-    let disk = File::open(mounted).unwrap();
-    rustix::fs::syncfs(&disk).unwrap();
-    let image = OpenOptions::new().read(true).write(true).open(image).unwrap();
-    let (mut at, mut places) = (0, 0);
-    let mut piece = vec![0; PIECE_BYTES];
-    while let Ok(data) = rustix::fs::seek(&image, SeekFrom::Data(at)) {
-        at = data;
-        let read = image.read_at(&mut piece, at).unwrap();
-        let found = piece[..read].windows(wanted.len()).position(|window| window == wanted);
-        if let Some(found) = found {
-            image.write_all_at(&[wanted[0] ^ 4], at + found as u64).unwrap();
-            places += 1;
-        }
-        // What lies across the end of a piece is found by the next one.
-        at += (read.saturating_sub(wanted.len())).max(1) as u64;
-        if read < PIECE_BYTES {
-            break;
-        }
-    }
-    image.sync_all().unwrap();
-    places
-}
-
-/// Has the kernel forget what it has read.
-fn drop_caches() {
-    fs::write("/proc/sys/vm/drop_caches", "1").unwrap();
 }
 
 const ROOT: Who<'static> = Who { uid: 0, gid: 0, gids: &[] };

@@ -10,7 +10,6 @@ use extents::Piece;
 use model::{ApplianceId, EXTENT_BYTES, Mark, ObjectId, Refusal, Reign};
 
 use crate::copies::ASK_WAIT;
-use crate::followed::hash_of;
 use crate::local::Local;
 use crate::router::Router;
 use crate::transfers::ANSWERS_AT_ONCE;
@@ -129,7 +128,7 @@ async fn differing<S: Imaging>(
     for extent in differing {
         let pieces = read(local, object, has_data, extent).await?;
         let theirs = usize::try_from(extent).ok().and_then(|at| hashes.get(at));
-        let same = |piece: &Piece| theirs == Some(&hash_of(piece));
+        let same = |piece: &Piece| theirs == Some(&piece.hash().0);
         if !pieces.iter().all(same) {
             unlike.push(extent);
         }

@@ -311,8 +311,8 @@ impl FeedQueue {
     /// What the receiver holds of an extent that is being copied, if that is known.
     pub(crate) fn take_held(&self, extent: u64) -> Option<ExtentHash> {
         let mut queue = self.queue.lock();
-        // Those before it were holes, or cut off.
-        queue.held = queue.held.split_off(&extent);
+        // Those long before it were holes, or cut off; others are being copied beside it.
+        queue.held = queue.held.split_off(&extent.saturating_sub(BESIDE_MAX));
         let held = queue.held.remove(&extent);
         held.filter(|_| !queue.left_out.contains(extent))
     }
@@ -439,6 +439,9 @@ pub const FRAME_BYTES_MAX: u64 = 4 << 20;
 
 /// More receivers of one object than a fleet has replicas.
 const FEEDS_PER_OBJECT_MAX: usize = 8;
+
+/// More extents than are ever copied at a time.
+const BESIDE_MAX: u64 = 64;
 
 /// Extents of which it is known what the receiver holds: more than are ever asked for ahead.
 const HELD_MAX: usize = 4096;

@@ -1,12 +1,10 @@
 //! The hash of one extent's bytes: two copies that have the same one hold the same there.
 //!
-//! Invariant: holes count as zeros, and so does what is beyond the end of the file, so that neither
-//! the layout on a disk nor a size that is told otherwise makes a difference.
+//! Invariant: holes count as zeros, and zeros at the end as nothing, so that neither the layout on a
+//! disk nor a size, which is told otherwise, makes a difference.
 //! Absent on purpose: IO, and what follows from a difference.
 
-use model::Span;
-
-use crate::extent_set::span_of;
+use model::{EXTENT_BYTES, Span};
 
 /// BLAKE3 of an extent's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,11 +15,15 @@ pub const EXTENT_HASH_BYTES: usize = 32;
 
 impl ExtentHash {
     /// Of the extent of this number, whose `runs` of data hold `bytes` one after the other.
-    pub(crate) fn of(extent: u64, runs: &[Span], mut bytes: &[u8]) -> Self {
-        let whole = span_of(&(extent..extent + 1));
+    pub(crate) fn of(extent: u64, runs: &[Span], bytes: &[u8]) -> Self {
+        let last = bytes.iter().rposition(|byte| *byte != 0);
+        let mut bytes = &bytes[..last.map_or(0, |last| last + 1)];
         let mut hasher = blake3::Hasher::new();
-        let mut at = whole.offset();
+        let mut at = extent.saturating_mul(EXTENT_BYTES);
         for run in runs {
+            if bytes.is_empty() {
+                break;
+            }
             put_zeros(&mut hasher, run.offset().saturating_sub(at));
             let len = usize::try_from(run.len()).unwrap_or(usize::MAX).min(bytes.len());
             let (data, rest) = bytes.split_at(len);
@@ -29,7 +31,6 @@ impl ExtentHash {
             bytes = rest;
             at = run.end();
         }
-        put_zeros(&mut hasher, whole.end().saturating_sub(at));
         Self(*hasher.finalize().as_bytes())
     }
 }
@@ -61,11 +62,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_that_of_the_whole_extent_wherever_it_is() {
-        let mut whole = vec![7; 3];
-        whole.resize(1 << 20, 0);
-        let plain = ExtentHash(*blake3::hash(&whole).as_bytes());
+    fn zeros_at_the_end_are_nothing_wherever_it_is() {
+        let plain = ExtentHash(*blake3::hash(&[7; 3]).as_bytes());
         assert_eq!(ExtentHash::of(0, &[span(0, 3)], &[7; 3]), plain);
-        assert_eq!(ExtentHash::of(5, &[span(5 << 20, 3)], &[7; 3]), plain);
+        assert_eq!(ExtentHash::of(5, &[span(5 << 20, 5)], &[7, 7, 7, 0, 0]), plain);
+        let zeros = [7, 7, 7, 0, 0];
+        assert_eq!(ExtentHash::of(0, &[span(0, 3), span(8, 2)], &zeros), plain);
+        assert_ne!(ExtentHash::of(0, &[span(1, 3)], &[7; 3]), plain);
+        assert_eq!(ExtentHash::of(0, &[], &[]), ExtentHash::of(0, &[span(9, 1)], &[0]));
     }
 }

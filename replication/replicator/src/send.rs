@@ -9,17 +9,15 @@
 //! Absent on purpose: IO, clocks and waiting: time and what is left to do come as arguments.
 
 mod pace;
+mod questions;
 
-use std::{collections::VecDeque, ops::Range, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
-use extents::{
-    Backlog, Base, COMPARED_AT_ONCE_MAX, Copied, ExtentHash, FRAME_BYTES_MAX, FeedEnd, Frame,
-    FrameChange,
-};
+use extents::{Backlog, Base, Copied, ExtentHash, FRAME_BYTES_MAX, FeedEnd, Frame, FrameChange};
 use model::{EXTENT_BYTES, Mark, Refusal};
 use thiserror::Error;
 
-use self::pace::Pace;
+use self::{pace::Pace, questions::Questions};
 use crate::{
     progress::Phase,
     wire::{Attempt, HasData, Message, Round, TransferId},
@@ -156,11 +154,7 @@ pub struct SendCore {
     bytes_in_round: u64,
     bytes_since_round: u64,
     finish_sent: Option<Base>,
-    /// Extents of an older copy at the receiver; it was asked about those before `asked`, and has
-    /// not answered about `asking`.
-    older: u64,
-    asked: u64,
-    asking: VecDeque<Range<u64>>,
+    questions: Questions,
     pub(crate) bytes_copied: u64,
     pub(crate) bytes_held: u64,
     pub(crate) bytes_resent: u64,
@@ -239,9 +233,7 @@ impl SendCore {
             bytes_in_round: 0,
             bytes_since_round: 0,
             finish_sent: None,
-            older: 0,
-            asked: 0,
-            asking: VecDeque::new(),
+            questions: Questions::default(),
             bytes_copied: 0,
             bytes_held: 0,
             bytes_resent: 0,
@@ -256,7 +248,7 @@ impl SendCore {
             SendEvent::Broken => {
                 self.link = Link::Down;
                 // What was not answered is not asked again: that is copied.
-                self.asking.clear();
+                self.questions.lost();
                 // Changes may be made again until the next drain is asked for.
                 self.draining = None;
             }
@@ -404,7 +396,7 @@ impl SendCore {
                 if mark == self.base.mark =>
             {
                 self.link = Link::Up;
-                (self.older, self.asked) = (older, 0);
+                self.questions = Questions::begin(older);
             }
             (Link::Resuming, Message::Ready { received: None, .. }) => {
                 effects.push(SendEffect::BeginAnew);
@@ -414,12 +406,13 @@ impl SendCore {
             {
                 self.resumed(mark, effects);
             }
-            (Link::Up, Message::Compared { first, held }) => match self.asking.pop_front() {
-                Some(asked) if asked == (first..first + held.len() as u64) => {
-                    effects.push(SendEffect::Learn(first, held));
+            (Link::Up, Message::Compared { first, held }) => {
+                let answered = first..first.saturating_add(held.len() as u64);
+                match self.questions.answered(&answered) {
+                    true => effects.push(SendEffect::Learn(first, held)),
+                    false => self.fail(TransferFault::Protocol),
                 }
-                Some(_) | None => self.fail(TransferFault::Protocol),
-            },
+            }
             (Link::Up, Message::Received { mark }) if mark <= self.last_sent => {
                 self.received(mark);
             }
@@ -520,30 +513,19 @@ impl SendCore {
         }
     }
 
-    /// Asks what the receiver holds of the extents that come next, a little ahead of the copies.
     fn plan_questions(&mut self, look: Look, effects: &mut Vec<SendEffect>) {
         let Some(next) = look.backlog.next else { return };
-        // What was passed over is hole.
-        self.asked = self.asked.max(next);
-        let ahead = next.saturating_add(ASKED_AHEAD_MAX).min(self.older);
-        while self.asked < ahead && self.asking.len() < QUESTIONS_MAX {
-            let end = ahead.min(self.asked + COMPARED_AT_ONCE_MAX);
-            let (first, count) = (self.asked, end - self.asked);
-            self.asking.push_back(first..end);
-            self.asked = end;
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            effects.push(SendEffect::Send(Message::Compare { first, count }));
+        while let Some(asked) = self.questions.next(next) {
+            let count = u32::try_from(asked.end - asked.start).unwrap_or(u32::MAX);
+            effects.push(SendEffect::Send(Message::Compare { first: asked.start, count }));
         }
     }
 
     /// Whether it may soon be known that the next copies need not be sent.
     fn is_asking(&self, backlog: Backlog) -> bool {
-        let Some(next) = backlog.next else { return false };
         // Those that were begun may not have been taken from the backlog yet.
-        let coming = next..next + self.copies as u64 + 1;
-        let unasked = coming.end > self.asked && coming.end <= self.older;
-        let overlaps = |asked: &Range<u64>| asked.start < coming.end && coming.start < asked.end;
-        unasked || self.asking.iter().any(overlaps)
+        let coming = |next: u64| next..next + self.copies as u64 + 1;
+        backlog.next.is_some_and(|next| self.questions.are_open(&coming(next)))
     }
 
     fn plan_copies(&mut self, look: Look, effects: &mut Vec<SendEffect>) {
@@ -578,10 +560,6 @@ fn takes(frame: &Frame) -> u64 {
 
 /// So that a window has a bounded number of frames, however small they are.
 const FRAME_OVERHEAD_BYTES: u64 = 256;
-
-/// Extents of which it is asked before they are copied, and questions on their way.
-const ASKED_AHEAD_MAX: u64 = 4 * COMPARED_AT_ONCE_MAX;
-const QUESTIONS_MAX: usize = 2;
 
 /// What a transfer waits for at first before it asks for the end: a few requests.
 pub const CLOSE_BYTES_LEAST: u64 = 128 << 10;

@@ -200,37 +200,6 @@ pub fn judge(own: &Finding, others: &[(ApplianceId, Finding)]) -> Verdict {
     }
 }
 
-/// The digest of `len` bytes from `start` on, of which `runs` (offset and length, in order) are
-/// `bytes` one after the other, and all else is zero: holes are no difference to zeros.
-pub fn digest(
-    (start, len): (u64, u64),
-    runs: impl IntoIterator<Item = (u64, u64)>,
-    mut bytes: &[u8],
-) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    let end = start.saturating_add(len);
-    let mut at = start;
-    for (offset, run) in runs {
-        let offset = offset.clamp(at, end);
-        zeros(&mut hasher, offset - at);
-        let run = run.min(end - offset).min(bytes.len() as u64);
-        let (now, rest) = bytes.split_at(run as usize);
-        hasher.update(now);
-        (at, bytes) = (offset + run, rest);
-    }
-    zeros(&mut hasher, end - at);
-    *hasher.finalize().as_bytes()
-}
-
-fn zeros(hasher: &mut blake3::Hasher, mut len: u64) {
-    while len > 0 {
-        let some = len.min(ZEROS.len() as u64);
-        hasher.update(&ZEROS[..some as usize]);
-        len -= some;
-    }
-}
-
-static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
 /// A file that is written to now and then has a quiet moment within so many looks.
 const TRIES_MAX: usize = 5;
 /// A file of which so many extents could not be compared changes all the time.

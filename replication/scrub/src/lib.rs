@@ -13,7 +13,7 @@ mod kept;
 mod pace;
 
 pub use course::{Course, Done, Next, Settings, Started, Which};
-pub use judge::{Digest, Finding, Look, Part, Trial, Verdict, compare, digest, judge, own_part};
+pub use judge::{Digest, Finding, Look, Part, Trial, Verdict, compare, judge, own_part};
 pub use kept::{
     BadKept, Counts, DAMAGED_MAX, Damage, Finished, Kept, LATE_MAX, MENDING_MAX, Mending, Pass,
     Place, Stage, State,

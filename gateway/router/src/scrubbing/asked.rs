@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use catalog::Imaging;
 use extents::Cold;
-use model::{ApplianceId, EXTENT_BYTES, Mark, Refusal};
-use scrub::Digest;
+use model::{ApplianceId, Mark, Refusal};
 
 use super::BYTES;
 use crate::local::Local;
@@ -39,7 +38,7 @@ impl<S: Imaging> Router<S> {
         }
         let told = match self.read_for_scrub(local, ask.object, has_data, extent).await {
             Ok(cold) => {
-                let digest = Some(digest_of(&cold));
+                let digest = Some(cold.piece.hash().0);
                 ExtentTold { at: cold.at, size: cold.size, digest, next: cold.next }
             }
             Err(Refusal::Fault) => {
@@ -66,14 +65,6 @@ impl<S: Imaging> Router<S> {
         metrics::counter!(BYTES).increment(bytes);
         read
     }
-}
-
-/// What is in an extent.
-pub(super) fn digest_of(cold: &Cold) -> Digest {
-    let start = cold.piece.extent.saturating_mul(EXTENT_BYTES).min(cold.size);
-    let len = EXTENT_BYTES.min(cold.size - start);
-    let runs = cold.piece.runs.iter().map(|run| (run.offset(), run.len()));
-    scrub::digest((start, len), runs, &cold.piece.bytes)
 }
 
 /// Longer than a change is on its way.

@@ -14,7 +14,6 @@ use scrub::{Done, Finding, Look, Part, Place, Trial, Verdict, compare, judge, ow
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use super::asked::digest_of;
 use crate::happening::{Happening, OfCopy};
 use crate::local::{Local, OwnFile};
 use crate::overview::names_of;
@@ -179,7 +178,7 @@ impl<S: Imaging> Router<S> {
                 Ok(cold) => {
                     bytes += cold.piece.bytes.len() as u64;
                     // Alone it is read, and compared with nobody.
-                    let digest = if asked.is_empty() { [0; 32] } else { digest_of(&cold) };
+                    let digest = if asked.is_empty() { [0; 32] } else { cold.piece.hash().0 };
                     (Look::Read { at: cold.at, size: cold.size, digest }, cold.size, cold.next)
                 }
                 Err(Refusal::Stale) => return Err(Refusal::Stale),

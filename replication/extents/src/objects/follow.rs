@@ -16,6 +16,7 @@ use super::{Attach, Feed, Objects, Touched, blocking, refusal_of};
 use crate::core::BatchEnd;
 use crate::feed::{FeedQueue, Frame, FrameChange};
 use crate::follow::{Admission, CopyState, admit};
+use crate::hash::ExtentHash;
 use crate::object::{Need, Running};
 
 /// What a copy is, for an owner who compares.
@@ -60,6 +61,13 @@ pub struct Piece {
     pub runs: Vec<Span>,
     /// As many as all runs together.
     pub bytes: Bytes,
+}
+
+impl Piece {
+    /// The same for the same bytes.
+    pub fn hash(&self) -> ExtentHash {
+        ExtentHash::of(self.extent, &self.runs, &self.bytes)
+    }
 }
 
 impl Objects {

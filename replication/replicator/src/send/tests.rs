@@ -351,6 +351,15 @@ fn copies_wait_until_it_is_known_what_an_older_copy_holds() {
 }
 
 #[test]
+fn answers_may_come_in_any_order() {
+    let (mut core, _) = asking(100);
+    let effects = answer(&mut core, at(0), compared(64, 36));
+    assert_eq!((&effects[0], copies(&effects)), (&SendEffect::Learn(64, vec![None; 36]), 0));
+    assert_eq!(copies(&answer(&mut core, at(0), compared(0, 64))), 4);
+    assert_eq!(core.fault(), None);
+}
+
+#[test]
 fn what_is_beyond_the_older_copy_does_not_wait() {
     let (mut core, _) = asking(2);
     answer(&mut core, at(0), compared(0, 2));

@@ -139,18 +139,3 @@ fn a_finding_keeps_the_first_place_of_each_kind() {
     finding.note(6, Part::Silent);
     assert!(finding.unproven);
 }
-
-#[test]
-fn holes_are_no_difference_to_zeros_and_every_byte_counts() {
-    let whole = [vec![0; 40_000], b"abc".to_vec(), vec![0; 7], b"d".to_vec(), vec![0; 9]].concat();
-    let len = whole.len() as u64;
-    let plain = digest((0, len), [(0, len)], &whole);
-    let sparse = digest((0, len), [(40_000, 3), (40_010, 1)], b"abcd");
-    assert_eq!(plain, sparse);
-    assert_eq!(plain, *blake3::hash(&whole).as_bytes());
-    let moved = digest((0, len), [(40_000, 3), (40_011, 1)], b"abcd");
-    assert!(plain != moved && plain != digest((0, len + 1), [(0, len)], &whole));
-    assert_ne!(plain, digest((0, len), [(40_000, 3), (40_010, 1)], b"abce"));
-    // What no file system says does not panic.
-    digest((8, 4), [(0, 100), (2, 3)], b"too many bytes for these runs");
-}

@@ -578,3 +578,14 @@ async fn so_many_extents_are_compared_at_a_time_and_no_more() {
     assert_eq!(compared.iter().filter(|hash| hash.is_some()).count(), 3);
     assert_eq!(receipt.compare(0..COMPARED_AT_ONCE_MAX + 1).await, Err(Refusal::Invalid));
 }
+
+#[tokio::test]
+async fn extents_that_are_copied_side_by_side_are_each_compared() {
+    let (source, target) = older_copy().await;
+    let feed = source.attach().await;
+    let receipt = target.receive(feed.base()).await;
+    learn(&feed, &receipt, 0..3).await;
+    assert!(feed.queue.take_held(1).is_some());
+    assert!(feed.queue.take_held(0).is_some(), "though a later one was copied first");
+    assert_eq!(feed.queue.take_held(0), None);
+}
