@@ -45,6 +45,8 @@ pub enum ProblemKind {
     Conflict,
     /// Something is broken here.
     Fault,
+    /// Not now: who could do it is not there, or went away while it was done.
+    Unavailable,
 }
 
 impl Problem {
@@ -57,6 +59,7 @@ impl Problem {
             ProblemKind::NotAllowed => (405, "method not allowed"),
             ProblemKind::Conflict => (409, "conflict"),
             ProblemKind::Fault => (500, "fault"),
+            ProblemKind::Unavailable => (503, "unavailable"),
         };
         Self { status, title: title.to_owned(), detail: detail.to_string() }
     }

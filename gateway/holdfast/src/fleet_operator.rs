@@ -413,12 +413,23 @@ fn problem(refusal: OperatorRefusal) -> Problem {
         OperatorRefusal::Refused(model::Refusal::Invalid) => {
             return Problem::new(ProblemKind::Conflict, "that object has no copy here");
         }
+        OperatorRefusal::Refused(model::Refusal::Busy) => {
+            return Problem::new(ProblemKind::Unavailable, NOBODY_LEADS);
+        }
+        OperatorRefusal::Refused(model::Refusal::Unknown) => {
+            return Problem::new(ProblemKind::Unavailable, FATE_UNKNOWN);
+        }
         OperatorRefusal::Refused(_) | OperatorRefusal::Start(_) | OperatorRefusal::Delete(_) => {
             ProblemKind::Fault
         }
     };
     Problem::new(kind, refusal)
 }
+
+const NOBODY_LEADS: &str =
+    "nobody takes changes now: see `holdfast fleet status` for who is up, and try again";
+const FATE_UNKNOWN: &str = "the fleet's leader went away meanwhile, so whether this was done is not \
+                            known: look, and if it was not, do it again";
 
 /// Not there, not well said, or not as things are.
 fn fleet_problem(refusal: &FleetRefusal) -> ProblemKind {

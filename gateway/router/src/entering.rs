@@ -138,25 +138,30 @@ impl<S: Imaging> Router<S> {
         Ok(())
     }
 
-    /// Enters a command into the fleet's group and waits until it is applied here.
+    /// Enters a command into the fleet's group and waits until it is applied here. If its fate
+    /// stays unknown, an idempotent one is entered again.
     ///
     /// # Errors
-    /// The outer one is the log's, the inner one the fleet's.
+    /// The outer one is the log's: `Busy` if no leader took it in time, `Unknown` if one may have.
+    /// The inner one is the fleet's.
     pub(crate) async fn enter_fleet(
         &self,
         command: FleetCommand,
     ) -> Result<Result<FleetAnswer, FleetRefusal>, Refusal> {
         let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
         let data = encode_fleet_command(&command);
+        let mut otherwise = Refusal::Busy;
         loop {
             match self.propose_fleet(data.clone()).await? {
                 Proposed::Applied(answer, index) => {
                     self.wait_fleet_applied(index, patience).await?;
                     return Ok(answer);
                 }
-                Proposed::NotTaken => self.wait_for_motion(patience).await?,
+                Proposed::NotTaken => {}
+                Proposed::Unknown if command.is_idempotent() => otherwise = Refusal::Unknown,
                 Proposed::Unknown => return Err(Refusal::Unknown),
             }
+            self.wait_for_motion(patience).await.map_err(|_| otherwise)?;
         }
     }
 

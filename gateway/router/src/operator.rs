@@ -162,16 +162,47 @@ impl<S: Imaging> Router<S> {
         wanted: &[ApplianceId],
     ) -> Result<VolumeId, OperatorRefusal> {
         let members = self.placed(wanted).await?;
-        let create = FleetCommand::CreateVolumeOn { name, exports, root, members };
-        let volume = match self.enter_fleet(create).await?? {
-            FleetAnswer::Volume(volume) => volume,
-            FleetAnswer::Done | FleetAnswer::Up { .. } => return Err(Refusal::Fault.into()),
-        };
+        let volume = self.enter_volume(name, exports, root, members).await?;
         self.open_held(volume).await?;
         if !self.lease.is_for_ever() {
             self.wait_for_root(volume).await?;
         }
         Ok(volume)
+    }
+
+    /// Enters a new volume. If what became of that is unknown it is entered again, and a volume
+    /// that is there by then, just as it was to be made, is the one.
+    async fn enter_volume(
+        &self,
+        name: String,
+        exports: Vec<ExportRule>,
+        root: RootDirectory,
+        members: Vec<ApplianceId>,
+    ) -> Result<VolumeId, OperatorRefusal> {
+        let create = FleetCommand::CreateVolumeOn {
+            name: name.clone(),
+            exports: exports.clone(),
+            root,
+            members: members.clone(),
+        };
+        let entered = match self.enter_fleet(create.clone()).await {
+            Err(Refusal::Unknown) => match self.enter_fleet(create).await? {
+                Err(FleetRefusal::VolumeExists(_)) => {
+                    let there = self.info(&name)?;
+                    let seats = self.fleet_now().volume_members(there.id).to_vec();
+                    match there.exports == exports && there.root == root && seats == members {
+                        true => Ok(FleetAnswer::Volume(there.id)),
+                        false => Err(FleetRefusal::VolumeExists(name)),
+                    }
+                }
+                entered => entered,
+            },
+            entered => entered?,
+        };
+        match entered? {
+            FleetAnswer::Volume(volume) => Ok(volume),
+            FleetAnswer::Done | FleetAnswer::Up { .. } => Err(Refusal::Fault.into()),
+        }
     }
 
     /// Who shall hold a new volume: those that were named, or whom placement finds.

@@ -1,7 +1,7 @@
 //! The hash of one extent's bytes: two copies that have the same one hold the same there.
 //!
-//! Invariant: holes count as zeros, and zeros at the end as nothing, so that neither the layout on a
-//! disk nor a size, which is told otherwise, makes a difference.
+//! Invariant: holes count as zeros, and zeros at the end as nothing, so that neither the layout on
+//! a disk nor a size, which is told otherwise, makes a difference.
 //! Absent on purpose: IO, and what follows from a difference.
 
 use model::{EXTENT_BYTES, Span};

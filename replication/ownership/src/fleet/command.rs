@@ -205,6 +205,23 @@ pub enum FleetCommand {
     },
 }
 
+impl FleetCommand {
+    /// Whether it may be entered again when nobody knows what became of it: a second time it
+    /// leaves the fleet as the first did, and is answered alike.
+    pub const fn is_idempotent(&self) -> bool {
+        matches!(
+            self,
+            Self::SetExports { .. }
+                | Self::SetPolicy { .. }
+                | Self::SetLabels { .. }
+                | Self::SetDraining { .. }
+                | Self::SetVolumeMembers { .. }
+                | Self::LeftVolume { .. }
+                | Self::OfferAddresses { .. }
+        )
+    }
+}
+
 /// Whether data is to move away from an appliance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Drain {

@@ -146,3 +146,32 @@ fn a_bad_or_taken_volume_name_is_refused_with_the_reason() {
         assert_eq!(fleet.apply(create(name)), Err(FleetRefusal::BadVolumeName(name.into())));
     }
 }
+
+#[test]
+fn an_idempotent_command_that_is_entered_again_changes_nothing_and_is_answered_alike() {
+    let mut fleet = fleet_of(3);
+    let volume = create_on(&mut fleet, "demo", &[ADA, BOB]);
+    let offer = AddressOffer {
+        address: IpAddr::from([10, 0, 0, 1]),
+        prefix: 24,
+        interface: "eth0".to_owned(),
+    };
+    let labels = Labels([("site".to_owned(), "east".to_owned())].into());
+    let commands = [
+        FleetCommand::SetExports { volume, exports: vec![] },
+        FleetCommand::SetPolicy { volume, policy: Policy { replicas: 2, ..Policy::default() } },
+        FleetCommand::SetLabels { appliance: CYD, labels },
+        FleetCommand::SetVolumeMembers { volume, members: vec![ADA, CYD] },
+        FleetCommand::LeftVolume { volume, appliance: BOB },
+        FleetCommand::OfferAddresses { appliance: BOB, offers: vec![offer] },
+        FleetCommand::SetDraining { appliance: BOB, drain: Drain::Start },
+    ];
+    for command in commands {
+        assert!(command.is_idempotent(), "{command:?}");
+        let answer = fleet.apply(command.clone());
+        let after = fleet.clone();
+        assert_eq!(fleet.apply(command.clone()), answer, "{command:?}");
+        assert_eq!(fleet, after, "{command:?}");
+    }
+    assert!(!create("demo").is_idempotent());
+}
