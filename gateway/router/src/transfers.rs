@@ -28,6 +28,11 @@ use crate::receiving::BulkChannel;
 use crate::router::Router;
 use crate::wire::{self, Reply, StreamOpening, TransferCause, TransferPhase, TransferStatus};
 
+mod job;
+
+pub(crate) use job::Job;
+use job::Aim;
+
 /// The jobs of one appliance: those under way, and the last ones that ended.
 #[derive(Default)]
 pub(crate) struct Transfers {
@@ -39,35 +44,6 @@ pub(crate) struct Transfers {
 
 /// A file that comes here; one stream at a time.
 pub(crate) type SharedReceiving = Arc<tokio::sync::Mutex<Receiving>>;
-
-/// One transfer.
-pub(crate) struct Job {
-    pub(crate) number: u64,
-    pub(crate) volume: VolumeId,
-    pub(crate) object: ObjectId,
-    pub(crate) to: ApplianceId,
-    pub(crate) cause: TransferCause,
-    /// Says that it has ended.
-    ended: Notify,
-    progress: Arc<Progress>,
-    phase: Mutex<TransferPhase>,
-    outcome: Mutex<Option<String>>,
-    cancelled: AtomicBool,
-    cancel: Notify,
-    /// How long requests were held up, in microseconds.
-    pause_micros: AtomicU64,
-}
-
-/// What a transfer is to end with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aim {
-    /// The target owns the file; its copy was made for that.
-    HandOver,
-    /// The target owns the file; its copy counted before.
-    Promote,
-    /// The target's copy counts.
-    Copy,
-}
 
 /// Why a transfer came to nothing: the owner keeps the file.
 #[derive(Debug, thiserror::Error)]
@@ -82,67 +58,6 @@ enum Kept {
     Mesh(#[from] mesh::MeshFault),
     #[error("the last bytes took too long: requests would have been held up")]
     TooSlow,
-}
-
-impl Job {
-    /// How it is going.
-    pub(crate) fn status(&self) -> TransferStatus {
-        let now = self.progress.now();
-        TransferStatus {
-            phase: *self.phase.lock(),
-            bytes_total: now.bytes_total,
-            bytes_done: now.bytes_done,
-            pause_micros: self.pause_micros.load(Ordering::Relaxed),
-            outcome: self.outcome.lock().clone(),
-        }
-    }
-
-    /// Breaks it off; it ends in a moment.
-    pub(crate) fn break_off(&self) {
-        self.cancelled.store(true, Ordering::Release);
-        self.cancel.notify_waiters();
-    }
-
-    fn has_ended(&self) -> bool {
-        self.outcome.lock().is_some()
-    }
-
-    fn end(&self, phase: TransferPhase, outcome: String) {
-        *self.phase.lock() = phase;
-        *self.outcome.lock() = Some(outcome);
-        self.ended.notify_waiters();
-    }
-
-    /// Waits until it has ended; whether it came to what it was for.
-    pub(crate) async fn has_succeeded(&self) -> bool {
-        loop {
-            let ended = self.ended.notified();
-            if self.has_ended() {
-                return *self.phase.lock() == TransferPhase::Done;
-            }
-            ended.await;
-        }
-    }
-
-    /// The entry that it is for.
-    fn command(&self, aim: Aim) -> Command {
-        let (object, to) = (self.object, self.to);
-        match aim {
-            Aim::HandOver => Command::HandOver { object, to },
-            Aim::Promote => Command::Promote { object, to },
-            Aim::Copy => Command::Synced { object, appliance: to },
-        }
-    }
-
-    async fn cancelled(&self) {
-        loop {
-            let told = self.cancel.notified();
-            if self.cancelled.load(Ordering::Acquire) {
-                return;
-            }
-            told.await;
-        }
-    }
 }
 
 impl<S: Imaging> Router<S> {
