@@ -58,19 +58,34 @@ pub struct Figure {
     pub beside: Option<f64>,
 }
 
-/// Prints figures as a table, or as JSON.
-pub fn print_figures(figures: &[Figure], json: bool) {
-    if json {
-        println!("{}", serde_json::to_string_pretty(figures).expect("figures are plain data"));
-        return;
+/// Figures in the order in which they were measured.
+#[derive(Debug, Default)]
+pub struct Figures(Vec<Figure>);
+
+impl Figures {
+    /// Takes one more, and says so: a run takes a quarter of an hour.
+    pub fn push(&mut self, figure: Figure) {
+        eprintln!("{}: {:.1} {}", figure.what, figure.figure, figure.unit);
+        self.0.push(figure);
     }
-    let mut cells = vec![["what", "figure", "unit", "beside", "ratio"].map(str::to_owned).to_vec()];
-    for Figure { what, figure, unit, beside } in figures {
-        let ratio = beside.map_or_else(String::new, |beside| format!("{:.2}", figure / beside));
-        let beside = beside.map_or_else(String::new, |beside| format!("{beside:.1}"));
-        cells.push(vec![what.clone(), format!("{figure:.1}"), (*unit).to_owned(), beside, ratio]);
+
+    /// Prints all as a table, or as JSON.
+    pub fn print(&self, json: bool) {
+        if json {
+            let all = serde_json::to_string_pretty(&self.0).expect("figures are plain data");
+            println!("{all}");
+            return;
+        }
+        let head = ["what", "figure", "unit", "beside", "ratio"];
+        let mut cells = vec![head.map(str::to_owned).to_vec()];
+        for Figure { what, figure, unit, beside } in &self.0 {
+            let ratio = beside.map_or_else(String::new, |beside| format!("{:.2}", figure / beside));
+            let beside = beside.map_or_else(String::new, |beside| format!("{beside:.1}"));
+            let figure = format!("{figure:.1}");
+            cells.push(vec![what.clone(), figure, (*unit).to_owned(), beside, ratio]);
+        }
+        print!("{}", align(&cells));
     }
-    print!("{}", align(&cells));
 }
 
 /// The rows as text: a line each, and what the columns mean.

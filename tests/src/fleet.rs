@@ -306,6 +306,24 @@ impl Fleet {
         })
     }
 
+    /// The number of the appliance that leads the volume's group, as one of its holders sees it.
+    #[must_use]
+    pub fn volume_leader(&self, volume: &str) -> usize {
+        eventually_within(STANDING_MAX, "the volume to have a leader", || {
+            let started = self.appliances.iter().filter(|appliance| appliance.is_started());
+            let shown = started.filter_map(|a| said_by(a, &["volume", "show", volume]));
+            shown.into_iter().find_map(|shown| Some(self.number_of(shown["leader"].as_str()?)))
+        })
+    }
+
+    /// Waits until every file of the volume has as many good copies as it shall.
+    pub fn await_whole(&self, volume: &str) {
+        eventually_within(WHOLE_WITHIN, "all copies to be whole", || {
+            let shown = self.appliances.iter().map(|a| said_by(a, &["volume", "show", volume]));
+            shown.into_iter().all(|shown| shown.is_some_and(|v| v["degraded"] == 0)).then_some(())
+        });
+    }
+
     /// Where a file is, as the appliance of that number knows; `path` is `VOLUME/PATH`.
     #[must_use]
     pub fn whereis(&self, number: usize, path: &str) -> Whereabouts {
@@ -491,6 +509,8 @@ const DISK_MIB: u64 = 6144;
 
 /// An election takes half a second; on two busy processors everything takes longer.
 const STANDING_MAX: Duration = Duration::from_secs(30);
+/// What changed while an appliance was away is sent to it again.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// The largest file that tests move, at a tenth of what one processor can move.
 const TRANSFER_MAX: Duration = Duration::from_secs(300);

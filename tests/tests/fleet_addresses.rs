@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
 
+#[path = "kernel/exerciser.rs"]
+mod exerciser;
+
 use std::net::{IpAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -210,13 +213,6 @@ fn await_one_holder(fleet: &Fleet) -> usize {
     })
 }
 
-fn await_whole(fleet: &Fleet) {
-    eventually_within(Duration::from_secs(60), "all copies to be whole", || {
-        let shown = (0..3).map(|n| fleet.nth(n).cli_json(&["volume", "show", "demo"]));
-        shown.into_iter().all(|volume| volume["degraded"] == 0).then_some(())
-    });
-}
-
 #[test]
 fn clients_of_a_floating_address_go_on_whatever_happens_to_its_holder_and_nothing_is_lost() {
     let sandbox = Sandbox::new();
@@ -233,7 +229,8 @@ fn clients_of_a_floating_address_go_on_whatever_happens_to_its_holder_and_nothin
     let writers = [Writers { guest: guests.nth(0), address: floating(), count: 2 }];
     let checker = (guests.nth(1), fleet.client_address(0));
     let storm = Storm::begin(guests, program, &writers, checker, &mut random);
-    await_whole(fleet);
+    let fsx = exerciser::Endless::begin(guests, 0, random.draw());
+    fleet.await_whole("demo");
     let events = [
         Event::Killed,
         Event::Frozen,
@@ -266,7 +263,7 @@ fn clients_of_a_floating_address_go_on_whatever_happens_to_its_holder_and_nothin
         storm.check_at(&format!("without {round}"), &[door]);
         event.end(fleet, holder);
         fleet.await_standing(3);
-        await_whole(fleet);
+        fleet.await_whole("demo");
         let now = await_one_holder(fleet);
         assert_ne!(now, holder, "it is not moved back");
         verify(fleet.client_address(holder), load.count() as u64);
@@ -278,6 +275,7 @@ fn clients_of_a_floating_address_go_on_whatever_happens_to_its_holder_and_nothin
     let metrics: String = (0..3).map(|number| fleet.nth(number).metrics()).collect();
     assert!(metrics.contains("holdfast_floating_takeovers_total"), "{metrics}");
     let last = load.end();
+    println!("{} operations of fsx", fsx.end());
     println!("{last} numbers acknowledged, {} steps settled", storm.end());
     (0..3).for_each(|number| verify(fleet.client_address(number), last));
     drop(storm);

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
 
+#[path = "kernel/exerciser.rs"]
+mod exerciser;
+
 use std::time::Duration;
 
 use tests::storm::{Storm, Writers};
-use tests::{Fleet, FleetWorld, Guests, Random, eventually_within, sized};
+use tests::{Fleet, FleetWorld, Guests, Random, sized};
 
 /// What happens to an appliance.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +41,15 @@ impl Fault {
     }
 }
 
-/// Waits until every file has as many good copies as it shall.
-fn await_whole(fleet: &Fleet) {
-    eventually_within(Duration::from_secs(60), "all copies to be whole", || {
-        let whole = (0..3).all(|number| {
-            let volume = fleet.nth(number).cli_json(&["volume", "show", "demo"]);
-            volume["degraded"] == 0
-        });
-        whole.then_some(())
-    });
+/// To whom it happens.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    /// Who owns a file that is being written.
+    Owner,
+    /// Who leads the volume's group.
+    Leader,
+    /// Any of those that hold the volume.
+    Any,
 }
 
 /// Who owns the first worker's first file; it has as many copies as it shall.
@@ -72,32 +75,49 @@ fn clients_go_on_without_any_one_appliance_and_nothing_is_lost() {
     let program = env!("CARGO_BIN_EXE_crash-writer").as_ref();
     let writers = [0, 1].map(|n| Writers { guest: guests.nth(n), address: door, count: 2 });
     let storm = Storm::begin(guests, program, &writers, (guests.nth(2), door), &mut random);
-    await_whole(fleet);
-    let faults = [Fault::Killed, Fault::Frozen, Fault::CutOff, Fault::Crashed];
-    for round in 0..sized(8, 80) {
-        let owner = owner_of_a_file(&storm, guests, fleet, round);
-        let fault = faults[usize::try_from(round).unwrap() % 4];
-        // Whoever has the files first, then anybody.
-        let number = if round < 4 { owner } else { usize::try_from(random.draw() % 3).unwrap() };
+    let fsx = exerciser::Endless::begin(guests, 1, random.draw());
+    fleet.await_whole("demo");
+    let mut outages = Vec::new();
+    for round in 0..sized(EVENTS.len() as u64, 80) {
+        let (role, fault) = EVENTS[usize::try_from(round).unwrap() % EVENTS.len()];
+        let number = match role {
+            Role::Owner => owner_of_a_file(&storm, guests, fleet, round),
+            Role::Leader => fleet.volume_leader("demo"),
+            Role::Any => random.below(3),
+        };
         storm.await_progress(300);
         fault.strike(fleet, number);
         let took = storm.await_everybody();
         let name = fleet.nth(number).name().to_owned();
-        println!("round {round}: {name} is {fault:?}, clients waited {took:?}");
-        assert!(took < WAITED_MAX, "clients waited {took:?}");
+        println!("round {round}: {role:?} {name} is {fault:?}: clients waited {took:.1?}");
+        outages.push((role, fault, took));
         storm.check_at(&format!("without {round}"), &[door]);
         storm.await_progress(300);
         fault.end(fleet, number);
         fleet.await_standing(4);
-        await_whole(fleet);
+        fleet.await_whole("demo");
         storm.check_at(&format!("back {round}"), &[door]);
     }
+    for (role, fault, took) in outages {
+        assert!(took < WAITED_MAX, "{role:?} {fault:?}: clients waited {took:?}");
+    }
+    println!("{} operations of fsx", fsx.end());
     println!("{} steps settled", storm.end());
     drop(storm);
     guests.nth(0).unmount();
     guests.nth(1).unmount();
     world.end_well(3);
 }
+
+const EVENTS: [(Role, Fault); 7] = [
+    (Role::Owner, Fault::Killed),
+    (Role::Leader, Fault::Killed),
+    (Role::Owner, Fault::Frozen),
+    (Role::Leader, Fault::Frozen),
+    (Role::Owner, Fault::CutOff),
+    (Role::Leader, Fault::CutOff),
+    (Role::Any, Fault::Crashed),
+];
 
 /// A lease runs out, a view is made, its owner enters its reign; and a step of a worker.
 const WAITED_MAX: Duration = Duration::from_secs(6);

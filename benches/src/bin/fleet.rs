@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use benches::fleet::{self, Calls, File, Idle, Moved, ORDINARY_DATAGRAM};
 use benches::mesh::bare;
 use benches::sample::Latencies;
-use benches::table::{Figure, print_figures};
+use benches::table::{Figure, Figures};
 use clap::Parser;
 use tests::{Fleet, Sandbox};
 use tokio::runtime::{Builder, Runtime};
@@ -36,7 +36,7 @@ fn main() {
     let fleet = Fleet::form(&sandbox, APPLIANCES, DISK_MIB);
     // One thread: the generator must not take the appliances' processors from them.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut rows = Vec::new();
+    let mut rows = Figures::default();
     let wanted = |part: &str| options.only.as_ref().is_none_or(|only| only == part);
     if wanted("forward") {
         forward(&options, &fleet, &runtime, &mut rows);
@@ -53,11 +53,11 @@ fn main() {
     if wanted("copies") {
         copies(&options, &fleet, &runtime, &mut rows);
     }
-    print_figures(&rows, options.json);
+    rows.print(options.json);
 }
 
 /// The same calls at the owner and at an appliance that holds nothing, one after the other.
-fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
+fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figures) {
     let time = Duration::from_secs(if options.quick { 1 } else { 5 });
     let mib = if options.quick { 64 } else { 512 };
     fleet.make_volume("forward", &fleet_names(1));
@@ -100,7 +100,7 @@ fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<F
 }
 
 /// The same calls on files of which one, two and three copies are kept.
-fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
+fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figures) {
     let time = Duration::from_secs(if options.quick { 2 } else { 10 });
     let mib = if options.quick { 64 } else { 512 };
     for calls in [Calls::WriteMebibyte, Calls::WritePageSync, Calls::ReadMebibyte] {
@@ -139,7 +139,7 @@ fn bare_stream(fleet: &Fleet, ends: [usize; 2], time: Duration) -> f64 {
 }
 
 /// A large file goes round the holders; then a small one that is written to all the time.
-fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
+fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figures) {
     let (mib, rounds) = if options.quick { (128, 10) } else { (1024, 100) };
     let time = Duration::from_secs(if options.quick { 1 } else { 5 });
     fleet.make_volume("move", &fleet_names(3));
@@ -183,7 +183,7 @@ fn move_files(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Ve
 }
 
 /// Files made in 1, 2, 4 and 8 volumes at once, their groups spread over three appliances.
-fn names(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Figure>) {
+fn names(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figures) {
     let time = Duration::from_secs(if options.quick { 2 } else { 10 });
     let mut first = None;
     for volumes in [1_usize, 2, 4, 8] {
@@ -202,7 +202,7 @@ fn names(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Vec<Fig
 }
 
 /// Volumes that nobody uses.
-fn idle(options: &Options, fleet: &Fleet, rows: &mut Vec<Figure>) {
+fn idle(options: &Options, fleet: &Fleet, rows: &mut Figures) {
     let volumes = if options.quick { 50 } else { 1000 };
     let time = Duration::from_secs(10);
     let before = Idle::measure(fleet.first(), time);

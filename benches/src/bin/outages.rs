@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use benches::fleet::{self, File, create_names};
-use benches::table::{Figure, print_figures};
+use benches::table::{Figure, Figures};
 use clap::Parser;
 use tests::{Fleet, Sandbox, eventually_within};
 use tokio::runtime::{Builder, Runtime};
@@ -42,7 +42,7 @@ fn main() {
     let options = Options::parse();
     let sandbox = Sandbox::new();
     let mut fleet = Fleet::form_supervised(&sandbox, APPLIANCES, DISK_MIB);
-    let mut figures = Vec::new();
+    let mut figures = Figures::default();
     let wanted = |part: &str| options.only.as_ref().is_none_or(|only| only == part);
     let rounds = if options.quick { 5 } else { 50 };
     if wanted("kill") || wanted("restart") {
@@ -73,7 +73,7 @@ fn main() {
     if wanted("resync") {
         resync(&options, &mut fleet, &mut figures);
     }
-    print_figures(&figures, options.json);
+    figures.print(options.json);
 }
 
 /// A volume of two copies, and a file in it that the first appliance owns.
@@ -124,7 +124,7 @@ fn outage(fleet: &mut Fleet, volume: &str, file: File, death: Death) -> Duration
 }
 
 /// A copy misses a whole file, comes back, and is made whole.
-fn resync(options: &Options, fleet: &mut Fleet, figures: &mut Vec<Figure>) {
+fn resync(options: &Options, fleet: &mut Fleet, figures: &mut Figures) {
     let mib = if options.quick { 64 } else { 1024 };
     fleet.make_volume("resync", &tests::fleet::NAMES[..3]);
     fleet.first().cli_ok(&["volume", "policy", "resync", "--replicas", "3"]);
@@ -151,7 +151,7 @@ fn await_whole(fleet: &Fleet, volume: &str) {
     });
 }
 
-fn report(figures: &mut Vec<Figure>, what: &str, mut waits: Vec<Duration>) {
+fn report(figures: &mut Figures, what: &str, mut waits: Vec<Duration>) {
     waits.sort_unstable();
     for (which, wait) in [("median", waits[waits.len() / 2]), ("maximum", waits[waits.len() - 1])] {
         let figure = wait.as_secs_f64() * 1000.0;

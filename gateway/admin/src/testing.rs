@@ -390,6 +390,7 @@ fn media(exports: Vec<ExportView>) -> VolumeView {
         exports,
         members: vec!["ada".to_owned()],
         leaving: vec![],
+        leader: Some("ada".to_owned()),
         replicas: 1,
         durability: "all-in-sync".to_owned(),
         degraded: 0,

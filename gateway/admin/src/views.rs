@@ -88,6 +88,9 @@ pub struct VolumeView {
     /// Those that shall not any more and may still have files of it.
     #[serde(default)]
     pub leaving: Vec<String>,
+    /// Which of them leads its group; absent if nobody does, or if the asked one has no part in it.
+    #[serde(default)]
+    pub leader: Option<String>,
     /// How many copies of each file are to be kept.
     #[serde(default = "one")]
     pub replicas: u8,

@@ -363,6 +363,7 @@ impl FleetOperator {
             exports: status.info.exports.iter().map(ExportView::from).collect(),
             members: names(&seats.members),
             leaving: names(&seats.leaving),
+            leader: status.leader.map(|id| self.name_of(id)),
             replicas: fleet.policy(status.info.id).replicas,
             durability: match fleet.policy(status.info.id).durability {
                 Durability::AllInSync => ALL_IN_SYNC.to_owned(),

@@ -62,12 +62,7 @@ pub fn volumes(volumes: &[VolumeView]) -> String {
             volume.degraded.to_string(),
             volume.faults.to_string(),
             volume.loss_count.to_string(),
-            match volume.leaving.is_empty() {
-                true => volume.members.join(", "),
-                false => {
-                    format!("{}; leaving: {}", volume.members.join(", "), volume.leaving.join(", "))
-                }
-            },
+            members(volume),
         ]
     });
     let header = [
@@ -75,6 +70,20 @@ pub fn volumes(volumes: &[VolumeView]) -> String {
         "ON",
     ];
     table(&header, rows.collect())
+}
+
+/// Who holds a volume, who of several leads it, and who is to hold it no more.
+fn members(volume: &VolumeView) -> String {
+    let several = volume.members.len() > 1;
+    let names = volume.members.iter().map(|name| match &volume.leader {
+        Some(leader) if several && leader == name => format!("{name} (leads)"),
+        Some(_) | None => name.clone(),
+    });
+    let names = names.collect::<Vec<_>>().join(", ");
+    match volume.leaving.is_empty() {
+        true => names,
+        false => format!("{names}; leaving: {}", volume.leaving.join(", ")),
+    }
 }
 
 /// One volume with its exports.

@@ -224,16 +224,25 @@ impl<S: Imaging> Router<S> {
         let file = self.owned(local, object)?;
         let others = file.inode.record().map(|record| self.good_others(record));
         let others = others.unwrap_or_default();
-        if others.is_empty() {
+        let only_here = || {
             self.tell(Happening::Copy(local.id, object, OfCopy::OnlyUnreadable));
-            return Ok(false);
+            Ok(false)
+        };
+        if others.is_empty() {
+            return only_here();
         }
         if !others.iter().any(|other| fleet.is_up(*other)) {
             return Err(Refusal::Busy);
         }
+        let give_up = Command::GiveUp { object, appliance: self.parts.appliance };
+        match self.enter_under(local, file.reign(), give_up).await {
+            Ok(_) => {}
+            // The others were left behind meanwhile.
+            Err(Refusal::Invalid) => return only_here(),
+            Err(refusal) => return Err(refusal),
+        }
         tracing::error!(volume = %local.id, %object, "a copy can't be read: another one answers");
         metrics::counter!(COPIES_UNREADABLE).increment(1);
-        self.leave_behind(local, &file, object, self.parts.appliance).await?;
         self.tell_unreadable(local.id, object);
         Ok(true)
     }

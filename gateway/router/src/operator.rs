@@ -82,6 +82,8 @@ pub struct VolumeStatus {
     pub degraded: usize,
     /// How well it is, as far as can be told here.
     pub health: Health,
+    /// Who leads its group; none if nobody does, or if this appliance has no part in it.
+    pub leader: Option<ApplianceId>,
 }
 
 /// An object with a stale copy.
@@ -377,15 +379,16 @@ impl<S: Imaging> Router<S> {
 
     fn status_of(&self, info: &VolumeInfo) -> VolumeStatus {
         let local = self.local(info.id).ok();
-        let objects = local.as_ref().map_or(0, |local| local.catalog.objects());
-        let faults =
-            local.and_then(|local| local.catalog.faults(FAULTS_MAX).ok()).map_or(0, |f| f.len());
-        let degraded = self.local(info.id).ok();
-        let degraded = degraded
-            .and_then(|local| local.catalog.degraded(ObjectId::ROOT, FAULTS_MAX).ok())
-            .map_or(0, |degraded| degraded.len());
+        let local = local.as_deref();
+        let objects = local.map_or(0, |local| local.catalog.objects());
+        let faults = local.and_then(|local| local.catalog.faults(FAULTS_MAX).ok());
+        let degraded =
+            local.and_then(|local| local.catalog.degraded(ObjectId::ROOT, FAULTS_MAX).ok());
+        let (faults, degraded) =
+            (faults.map_or(0, |found| found.len()), degraded.map_or(0, |found| found.len()));
+        let leader = local.and_then(|local| local.raft.leader());
         let health = self.health_of(info.id);
-        VolumeStatus { info: info.clone(), objects, faults, degraded, health }
+        VolumeStatus { info: info.clone(), objects, faults, degraded, health, leader }
     }
 }
 

@@ -128,6 +128,7 @@ impl<'a, S: Store> Run<'a, S> {
             | Command::Keep { object }
             | Command::Synced { object, .. }
             | Command::Promote { object, .. }
+            | Command::GiveUp { object, .. }
             | Command::DropReplica { object, .. } => *object,
             Command::Change(_)
             | Command::Create { .. }
@@ -183,6 +184,10 @@ impl<'a, S: Store> Run<'a, S> {
             Command::MarkStale { object, appliance } => {
                 self.owners_moved = true;
                 owners::mark_stale(&mut self.txn, object, appliance)?;
+            }
+            Command::GiveUp { object, appliance } => {
+                self.owners_moved = true;
+                owners::give_up(&mut self.txn, object, appliance)?;
             }
             Command::ClearStale { object, appliance } => {
                 owners::clear_stale(&mut self.txn, object, appliance)?;

@@ -115,6 +115,14 @@ pub enum Command {
         /// Whose.
         appliance: ApplianceId,
     },
+    /// An appliance can't read its copy of a file: another good one answers from here on. Refused
+    /// with `Invalid` if there is none, since most of a file may be readable still.
+    GiveUp {
+        /// Of which file.
+        object: ObjectId,
+        /// Whose.
+        appliance: ApplianceId,
+    },
 }
 
 /// Copies of a file besides its owner's.

@@ -110,16 +110,33 @@ pub fn mark_stale<S: Store>(
     object: ObjectId,
     appliance: ApplianceId,
 ) -> Result<(), Stop> {
+    edit(txn, object, |record| leave_behind(record, appliance))
+}
+
+/// A copy can't be read, and another one is good.
+pub fn give_up<S: Store>(
+    txn: &mut Txn<'_, S>,
+    object: ObjectId,
+    appliance: ApplianceId,
+) -> Result<(), Stop> {
     edit(txn, object, |record| {
-        must_have_copy(record, appliance)?;
-        if !record.stale.contains(&appliance) {
-            // While the recorded owner's copy is good it decides, and who follows it never does.
-            let may_rule = appliance == record.owner || record.stale.contains(&record.owner);
-            record.stale = with(&record.stale, appliance);
-            end_rule(record, may_rule);
+        let good = |copy: &ApplianceId| *copy != appliance && !record.stale.contains(copy);
+        if !record.replicas.iter().any(good) {
+            return Err(Refusal::Invalid);
         }
-        Ok(())
+        leave_behind(record, appliance)
     })
+}
+
+fn leave_behind(record: &mut ObjectRecord, appliance: ApplianceId) -> Result<(), Refusal> {
+    must_have_copy(record, appliance)?;
+    if !record.stale.contains(&appliance) {
+        // While the recorded owner's copy is good it decides, and who follows it never does.
+        let may_rule = appliance == record.owner || record.stale.contains(&record.owner);
+        record.stale = with(&record.stale, appliance);
+        end_rule(record, may_rule);
+    }
+    Ok(())
 }
 
 /// A copy is good again: whole, by its owner's word, or the operator takes it for that.

@@ -73,6 +73,10 @@ pub enum Mistake {
     IgnoresFailedSyncs,
     /// A copy that has no room says that it has a change.
     LiesWhenFull,
+    /// Answers zeros for what can't be read.
+    TakesRotForZeros,
+    /// Gives up a copy that can't be read while changes of it are on their way.
+    GivesUpAmidChanges,
 }
 
 /// How bad it gets.
@@ -99,6 +103,8 @@ pub struct Config {
     pub weather: Weather,
     /// The appliance whose disk gets full and fails now and then, if any.
     pub bad_disk: Option<u64>,
+    /// Whether a copy of a file rots.
+    pub rots: bool,
     /// How long clients are at it.
     pub work_micros: u64,
     /// Whether copies that a hand-over left behind are given up.
@@ -132,6 +138,7 @@ impl Config {
             drops_copies: true,
             replicas: [1, 2, 2, 3, 3][draw.below(5) as usize],
             bad_disk: draw.per_mille(400).then(|| draw.below(3)),
+            rots: draw.per_mille(400),
             mistake,
         }
     }
@@ -150,6 +157,7 @@ impl Config {
             drops_copies: false,
             replicas: 1,
             bad_disk: None,
+            rots: false,
             mistake,
         }
     }

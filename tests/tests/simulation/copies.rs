@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use model::{ApplianceId, GroupId};
+use model::{ApplianceId, GroupId, Refusal};
 use replicator::Batch;
 
 use crate::checks::{Invariant, alike};
@@ -483,6 +483,41 @@ fn a_copy_without_room_is_left_behind_and_made_whole_later() {
         world.boot(0, false);
         world.millis(9_000);
         world.ends_alike();
+        world
+    });
+}
+
+#[test]
+fn what_rots_at_its_owner_is_answered_by_another_copy_and_made_anew() {
+    let mut world = scene(Mistake::Nothing, 2);
+    world.writes(0, 0, How::FileSync);
+    world.post(0, Event::Machine { to: 0, input: Input::Rot(KEY) });
+    world.millis(1);
+    assert!(world.machines[0].process.as_ref().unwrap().is_rotten(KEY));
+    world.reads(1, 0);
+    world.millis(4_000);
+    alike::check(&world).unwrap();
+    assert!(!world.machines[0].process.as_ref().unwrap().is_rotten(KEY), "it is made anew");
+    world.kill(1);
+    world.reads(1, 0);
+    good(&world);
+}
+
+#[test]
+fn rot_at_the_owner_while_the_other_copy_is_behind_is_an_error_and_nothing_is_made_up() {
+    only_with(Mistake::TakesRotForZeros, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::FileSync);
+        world.disk_of(1, true, false);
+        world.writes(0, 0, How::FileSync);
+        let file = world.machines[0].process.as_mut().unwrap().disk.files.get_mut(&KEY);
+        file.unwrap().rotten = true;
+        world.disk_of(1, false, false);
+        for at in [0, 1] {
+            let read = world.call(1, at, READ, 4_000);
+            let refused = matches!(read, Some(Outcome::Refused(Refusal::Fault)));
+            assert_eq!(refused, mistake == Mistake::Nothing, "{read:?}");
+        }
         world
     });
 }

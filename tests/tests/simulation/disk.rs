@@ -2,7 +2,7 @@
 //!
 //! Invariant: a process that is killed loses nothing that it wrote; a power cut loses what was not
 //! synced, or some of it. A disk may be full for a while, or fail at syncs; a file whose sync
-//! failed is broken for good. Absent on purpose: rot.
+//! failed is broken for good; one that rots can't be read until other bytes stand there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,6 +98,8 @@ pub struct File {
     in_doubt: bool,
     /// A sync failed: nobody knows what of it is durable.
     pub broken: bool,
+    /// It can't be read.
+    pub rotten: bool,
     /// Other copies follow it, or it follows another.
     shared: bool,
     /// All good copies are known to hold what this one held at this change. Outlives a process, as
@@ -117,7 +119,7 @@ impl File {
     /// until others come. Whether there are any.
     pub fn begin(&mut self, base: &Base) -> bool {
         let older = std::mem::take(self);
-        let (mut bytes, durable) = match older.broken {
+        let (mut bytes, durable) = match older.broken || older.rotten {
             true => Default::default(),
             false => (older.now.bytes, older.durable.bytes),
         };
@@ -131,10 +133,13 @@ impl File {
         any
     }
 
-    /// The hash of its one extent.
-    pub fn hash(&self) -> ExtentHash {
+    /// The hash of its one extent; none if that can't be read.
+    pub fn hash(&self) -> Option<ExtentHash> {
+        if self.rotten {
+            return None;
+        }
         let end = self.now.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        ExtentHash(*blake3::hash(&self.now.bytes[..end]).as_bytes())
+        Some(ExtentHash(*blake3::hash(&self.now.bytes[..end]).as_bytes()))
     }
 
     /// All of it has been received.
@@ -169,7 +174,7 @@ impl File {
         for change in [size, crate::following::whole(bytes)] {
             self.apply(&Frame { mark, stamp, key: None, secure: false, change }, None);
         }
-        self.in_doubt = false;
+        (self.in_doubt, self.rotten) = (false, false);
     }
 
     /// Its owner's change, under a name that is given once.

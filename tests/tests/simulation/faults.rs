@@ -69,6 +69,14 @@ impl World {
         self.post(after, Event::Machine { to: at, input: mended });
     }
 
+    /// One of the appliances has a file that can't be read any more.
+    pub fn rot_something(&mut self) {
+        let at = self.chance.below(self.machines.len() as u64) as usize;
+        if let Some(key) = self.chance.pick(&self.files) {
+            self.post(0, Event::Machine { to: at, input: Input::Rot(key) });
+        }
+    }
+
     /// The operator moves a file somewhere.
     pub fn move_something(&mut self) {
         let (Some(key), chance) = (self.chance.pick(&self.files), self.chance.clone()) else {
@@ -102,6 +110,10 @@ impl World {
                 let after = 900_000 + world.chance.below(config.work_micros);
                 world.post(after, Event::Spoil(at as usize));
             }
+        }
+        if config.rots {
+            let after = 900_000 + world.chance.below(config.work_micros);
+            world.post(after, Event::Rot);
         }
         world.run_until(700_000 + config.work_micros);
         world.clients.iter_mut().for_each(|client| client.idle = true);

@@ -334,6 +334,11 @@ impl Process {
                     self.gates.remove(&key);
                     return None;
                 };
+                if self.is_rotten(key) {
+                    self.gates.remove(&key);
+                    self.give_up_copy(key);
+                    return None;
+                }
                 // A name of its own: what follows upon it follows upon these very bytes.
                 let naming = self.change_file(key, reign, FrameChange::Nothing, None);
                 let mark = naming.mark;

@@ -30,6 +30,7 @@ mod pulse;
 mod random;
 mod recalling;
 mod receiving;
+mod rotting;
 mod serving;
 mod tending;
 mod transfers;

@@ -26,6 +26,7 @@ use crate::history::History;
 use crate::jobs::Job;
 use crate::recalling::Recall;
 use crate::receiving::Receiving;
+use crate::rotting::GivenUp;
 use crate::transfers::{Purpose, Transfer};
 use crate::words::{Ask, Key, Message, Outcome, Reply};
 
@@ -59,6 +60,8 @@ pub enum Input {
         failing: bool,
     },
     /// The operator changes who takes part in a volume's group.
+    /// What is there of that file rots, if another copy is good.
+    Rot(Key),
     Members {
         volume: VolumeId,
         voters: Vec<ApplianceId>,
@@ -166,6 +169,7 @@ pub struct Process {
     /// Files of which all calls are known in this run that made them what they are.
     pub witnessed: BTreeSet<Key>,
     pub breakages: Vec<Breakage>,
+    pub given_up: Vec<GivenUp>,
     /// Files whose hand-over is closing: nothing of them is answered.
     pub gates: BTreeSet<Key>,
     pub tickets: BTreeMap<Ticket, Waiter>,
@@ -231,6 +235,7 @@ impl Process {
             recalls: BTreeMap::new(),
             witnessed: BTreeSet::new(),
             breakages: Vec::new(),
+            given_up: Vec::new(),
             gates: BTreeSet::new(),
             tickets: BTreeMap::new(),
             fates: BTreeMap::new(),
@@ -294,6 +299,7 @@ impl Process {
             Input::Disk { full, failing } => {
                 (self.disk.full, self.disk.failing) = (full, failing);
             }
+            Input::Rot(key) => self.rot(key),
             Input::Members { volume, voters } => {
                 let ticket = self.ticket(Waiter::Here);
                 let (group, learners) = (volume.into(), vec![]);
@@ -340,6 +346,7 @@ impl Process {
             self.poll_downs(ctx);
             self.poll_volumes(ctx);
             self.poll_breakages(ctx);
+            self.poll_given_up(ctx);
             self.poll_jobs(ctx);
             self.poll_transfers(ctx);
             self.poll_receivings(ctx);

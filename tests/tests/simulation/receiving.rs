@@ -151,7 +151,7 @@ impl Process {
                     }
                     ReceiveEffect::Compare(extents) => {
                         let held = self.disk.files.entry(key).or_default().hash();
-                        let held = extents.clone().map(|_| Some(held)).collect();
+                        let held = extents.clone().map(|_| held).collect();
                         events.push_back(ReceiveEvent::Compared(extents.start, held));
                     }
                     ReceiveEffect::Sync(round) => {

@@ -37,6 +37,7 @@ impl Process {
             return self.park(job);
         }
         match job.request.call.clone() {
+            Call::Read { .. } if self.is_rotten(key) => self.read_rotten(ctx, job, record),
             Call::Read { .. } => {
                 if !self.is_everywhere(ctx, key, record) {
                     if let Some(next) = self.wait_for_copies(ctx, job, record, reign) {

@@ -107,6 +107,10 @@ impl Process {
             }
             None => None,
         };
+        // A scrub comes by now and then.
+        if self.is_rotten(key) && ctx.chance.per_mille(50) {
+            self.give_up_copy(key);
+        }
         if surplus > 0 && ctx.drops_copies {
             let rests = self.volumes[&key.0].dropping.is_some() || ctx.chance.per_mille(800);
             if let Some(command) = gives_up.filter(|_| !rests) {

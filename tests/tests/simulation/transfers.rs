@@ -365,10 +365,13 @@ impl Process {
             return SendEvent::Copied(Err(Refusal::Fenced));
         };
         let file = self.disk.files.entry(key).or_default();
+        if file.rotten {
+            return SendEvent::Copied(Err(Refusal::Fault));
+        }
         transfer.to_copy = 0;
         file.now.mark = file.now.mark.next_under(reign);
         let data_bytes = file.now.bytes.len() as u64;
-        let held = transfer.held.take() == Some(file.hash());
+        let held = transfer.held.take().is_some_and(|held| Some(held) == file.hash());
         let change = match held {
             true => FrameChange::Nothing,
             false => whole(&file.now.bytes),

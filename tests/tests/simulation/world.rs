@@ -57,6 +57,7 @@ pub enum Event {
     Move,
     /// That one's disk.
     Spoil(usize),
+    Rot,
 }
 
 pub struct World {
@@ -169,6 +170,7 @@ impl World {
             Event::Stroke => self.stroke(),
             Event::Move => self.move_something(),
             Event::Spoil(at) => self.spoil(at),
+            Event::Rot => self.rot_something(),
         }
     }
 

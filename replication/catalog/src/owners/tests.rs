@@ -197,6 +197,22 @@ fn another_copy_answers_in_an_epoch_of_its_own() {
 }
 
 #[test]
+fn the_last_good_copy_is_not_given_up() {
+    let mut world = World::new();
+    let give_up = |appliance| Command::GiveUp { object: FILE, appliance };
+    world.enter(1, 0, ADD_BOB).unwrap();
+    assert_eq!(world.enter(1, 0, give_up(ADA)), Err(Refusal::Invalid), "the other is not whole");
+    world.enter(1, 0, Command::Synced { object: FILE, appliance: BOB }).unwrap();
+    let before = world.record().epoch;
+    world.enter(1, before.get(), give_up(ADA)).unwrap();
+    assert_eq!(*world.record().stale, [ADA]);
+    assert!(world.record().epoch > before, "who answered before does no more");
+    let now = world.record().epoch.get();
+    assert_eq!(world.enter(1, now, give_up(BOB)), Err(Refusal::Invalid));
+    assert_eq!(world.enter(1, now, give_up(CYD)), Err(Refusal::Invalid), "it has none");
+}
+
+#[test]
 fn a_file_stays_pinned_until_it_is_freed_or_gone() {
     let mut world = World::new();
     let pin = |to| Command::Pin { object: FILE, to };
