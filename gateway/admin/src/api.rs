@@ -6,6 +6,7 @@
 
 mod addresses;
 mod appliance;
+mod balance;
 mod events;
 mod extract;
 mod fleet;
@@ -90,6 +91,10 @@ fn routes<O: Operator>() -> Routes<O> {
         .at("/v1/fleet/members/{name}/drain", g(), get(fleet::drained::<O>))
         .at("/v1/fleet/members/{name}/drain", p(), post(fleet::drain::<O>))
         .at("/v1/fleet/members/{name}/drain", d(), delete(fleet::stop_drain::<O>))
+        .at("/v1/fleet/members/{name}/drain/plan", g(), get(balance::plan_drain::<O>))
+        .at("/v1/fleet/rebalance", g(), get(balance::show_rebalance::<O>))
+        .at("/v1/fleet/rebalance", p(), post(balance::begin_rebalance::<O>))
+        .at("/v1/fleet/rebalance", d(), delete(balance::cancel_rebalance::<O>))
         .at("/v1/fleet/members/{name}/labels", p(), post(fleet::set_labels::<O>))
         .at("/v1/objects/whereis", g(), get(objects::find_path::<O>))
         .at("/v1/objects/explain", g(), get(objects::explain_path::<O>))

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod api;
+mod balance;
 mod files;
 mod listen;
 mod operator;
@@ -21,6 +22,10 @@ mod views;
 
 pub use addresses::{AddressMove, AddressView};
 pub use api::router;
+pub use balance::{
+    BalancedDiskView, DrainPartView, DrainPlanView, FlowView, PaceView, RebalancePlanView,
+    RebalanceRunView, RebalanceView,
+};
 pub use listen::{SocketFault, serve_metrics, serve_tls, serve_unix};
 pub use operator::{Operator, Problem, ProblemKind};
 pub use scrub::{DamageView, ScrubEnd, ScrubFile, ScrubFound, ScrubView, ScrubWanted};

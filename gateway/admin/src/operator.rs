@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::addresses::{AddressMove, AddressView};
 use crate::scrub::{ScrubView, ScrubWanted};
+use crate::balance::{DrainPlanView, RebalanceView};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DrainView, EventView, ExplainView, FaultView,
     FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView,
@@ -167,6 +168,19 @@ pub trait Operator: Send + Sync + 'static {
 
     /// How the draining of an appliance is going.
     fn drained(&self, name: &str) -> impl Future<Output = Result<DrainView, Problem>> + Send;
+
+    /// What the draining of an appliance would do; nothing is done.
+    fn plan_drain(&self, name: &str)
+    -> impl Future<Output = Result<DrainPlanView, Problem>> + Send;
+
+    /// How a rebalance is going; if none is, what one would move.
+    fn rebalance(&self) -> impl Future<Output = Result<RebalanceView, Problem>> + Send;
+
+    /// Begins to move files until the disks are evenly full.
+    fn begin_rebalance(&self) -> impl Future<Output = Result<RebalanceView, Problem>> + Send;
+
+    /// Ends a rebalance.
+    fn cancel_rebalance(&self) -> impl Future<Output = Result<RebalanceView, Problem>> + Send;
 
     /// What the removal of an appliance would mean; nothing is done.
     fn explain_removal(

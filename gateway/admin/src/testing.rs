@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use model::{Entropy, ExportRule};
 
 use crate::addresses::{AddressMove, AddressView};
+use crate::balance::{DrainPlanView, PaceView, RebalanceRunView, RebalanceView};
 use crate::operator::{Operator, Problem, ProblemKind};
 use crate::scrub::{ScrubView, ScrubWanted};
 use crate::views::{
@@ -200,6 +201,34 @@ impl Operator for FakeOperator {
         known(name, "ada")?;
         let (name, volumes) = (name.to_owned(), vec![]);
         Ok(DrainView { name, draining: true, volumes, files_left: 0, done: true })
+    }
+
+    async fn plan_drain(&self, name: &str) -> Result<DrainPlanView, Problem> {
+        known(name, "ada")?;
+        let pace = PaceView { bytes_per_second: 1, micros_per_file: 1, measured: false };
+        Ok(DrainPlanView {
+            name: name.to_owned(),
+            parts: vec![],
+            files: 0,
+            bytes: 0,
+            seconds: 0,
+            pace,
+            obstacles: vec!["nobody else holds media".to_owned()],
+        })
+    }
+
+    async fn rebalance(&self) -> Result<RebalanceView, Problem> {
+        Ok(RebalanceView { run: None, plan: None, unheard: vec![] })
+    }
+
+    async fn begin_rebalance(&self) -> Result<RebalanceView, Problem> {
+        self.note("rebalance");
+        Ok(RebalanceView { run: Some(rebalance("moving")), ..self.rebalance().await? })
+    }
+
+    async fn cancel_rebalance(&self) -> Result<RebalanceView, Problem> {
+        self.note("cancel the rebalance");
+        Ok(RebalanceView { run: Some(rebalance("cancelled")), ..self.rebalance().await? })
     }
 
     async fn explain_removal(&self, name: &str) -> Result<RemovalView, Problem> {
@@ -396,6 +425,24 @@ fn job(looks_left: usize) -> JobView {
 fn scrub(state: &str, volume: Option<String>) -> ScrubView {
     let appliance = "ada".to_owned();
     ScrubView { appliance, state: state.to_owned(), volume, ..ScrubView::default() }
+fn rebalance(phase: &str) -> RebalanceRunView {
+    RebalanceRunView {
+        id: "1-1".to_owned(),
+        at: "ada".to_owned(),
+        began: "2026-01-01T00:00:00Z".to_owned(),
+        phase: phase.to_owned(),
+        ended: phase != "moving",
+        succeeded: false,
+        flows: vec![],
+        files_total: 2,
+        files_done: 1,
+        files_kept: 0,
+        bytes_total: 2,
+        bytes_done: 1,
+        bytes_per_second: 1,
+        seconds_left: Some(1),
+        outcome: phase.to_owned(),
+    }
 }
 
 fn floating(holder: &str) -> AddressView {

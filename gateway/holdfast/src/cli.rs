@@ -1,5 +1,6 @@
 //! The commands. `serve` runs an appliance; all others talk to the running one over its socket.
 
+mod balance;
 mod events;
 mod fleet;
 mod object;

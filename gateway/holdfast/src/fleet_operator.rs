@@ -1,6 +1,7 @@
 //! The operator's port, over the running appliance.
 
 mod addresses;
+mod balance;
 mod files;
 mod fleet;
 mod leaving;
@@ -16,6 +17,10 @@ use admin::{
     EventView, ExplainView, ExportView, FaultView, FleetView, InvitationView, Invite, JobView,
     Join, LabelsView, LedgerView, OpenInvitationView, Operator, PinWanted, Problem, ProblemKind,
     RemoteView, RemovalHow, RemovalView, ScrubView, ScrubWanted, StatusView, Token, TokenView,
+    AddressMove, AddressView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainPlanView,
+    DrainView, EventView, ExplainView, ExportView, FaultView, FleetView, InvitationView, Invite,
+    JobView, Join, LabelsView, LedgerView, OpenInvitationView, Operator, PinWanted, Problem,
+    ProblemKind, RebalanceView, RemoteView, RemovalHow, RemovalView, StatusView, Token, TokenView,
     Transfer, TransferTo, TrialView, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 use catalog::FjallStore;
@@ -237,6 +242,22 @@ impl Operator for FleetOperator {
         self.drain_view(name).await
     }
 
+    async fn plan_drain(&self, name: &str) -> Result<DrainPlanView, Problem> {
+        self.drain_plan_view(name).await
+    }
+
+    async fn rebalance(&self) -> Result<RebalanceView, Problem> {
+        self.rebalance_view().await
+    }
+
+    async fn begin_rebalance(&self) -> Result<RebalanceView, Problem> {
+        self.start_rebalance().await
+    }
+
+    async fn cancel_rebalance(&self) -> Result<RebalanceView, Problem> {
+        self.end_rebalance().await
+    }
+
     async fn explain_removal(&self, name: &str) -> Result<RemovalView, Problem> {
         self.removal_view(name).await
     }
@@ -375,13 +396,14 @@ fn problem(refusal: OperatorRefusal) -> Problem {
     let kind = match &refusal {
         OperatorRefusal::NoVolume(_) => ProblemKind::NotFound,
         OperatorRefusal::Fleet(refusal) => fleet_problem(refusal),
-        OperatorRefusal::NoJob => ProblemKind::NotFound,
+        OperatorRefusal::NoJob | OperatorRefusal::NoRebalance => ProblemKind::NotFound,
         OperatorRefusal::NoFile(_) => ProblemKind::BadRequest,
         OperatorRefusal::ThereAlready
         | OperatorRefusal::NotHeldThere(_)
         | OperatorRefusal::Pinned(_)
         | OperatorRefusal::TooManyPins
         | OperatorRefusal::NoPlace
+        | OperatorRefusal::Rebalancing(_)
         | OperatorRefusal::Mesh(_) => ProblemKind::Conflict,
         OperatorRefusal::Refused(model::Refusal::NotFound) => {
             return Problem::new(ProblemKind::NotFound, "there is no such name");

@@ -164,6 +164,22 @@ fn here(me: &str, what: Here) -> Said {
             Status::Good,
             format!("The disk of appliance {me} has room again: nothing to do."),
         ),
+        Here::Rebalanced => (
+            "rebalance",
+            Status::Good,
+            format!(
+                "A rebalance that appliance {me} saw through is finished, and the disks are evenly \
+                 full: nothing to do."
+            ),
+        ),
+        Here::RebalanceStuck => (
+            "rebalance",
+            Status::Warning,
+            format!(
+                "A rebalance that appliance {me} saw through has ended though disks are not even: \
+                 see `holdfast fleet rebalance --plan`, and begin it again."
+            ),
+        ),
     }
 }
 

@@ -18,6 +18,7 @@ mod print;
 mod remote_admin;
 mod root;
 mod scrub_file;
+mod runs;
 mod serve;
 mod supervise;
 mod telemetry;

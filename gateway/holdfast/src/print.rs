@@ -1,6 +1,7 @@
 //! Tables that people read.
 
 mod addresses;
+mod balance;
 mod events;
 mod fleet;
 mod scrub;
@@ -10,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use model::{ExportAccess, Squash};
 
 pub use self::addresses::*;
+pub use self::balance::*;
 pub use self::events::*;
 pub use self::fleet::*;
 pub use self::scrub::*;

@@ -9,6 +9,7 @@
 //! <root>/fleet/meta/                 state of the fleet's group
 //! <root>/fleet/ledger                changes of owners, for people
 //! <root>/scrub                       how far scrubs have come, and what they found
+//! <root>/fleet/rebalance             that this appliance sees a rebalance through
 //! <root>/fleet/joined                which fleet this appliance joined, and as whom
 //! <root>/volumes/<id>/meta           a BTRFS subvolume: the catalog
 //! <root>/volumes/<id>/data           a BTRFS subvolume: the backing files
@@ -101,6 +102,11 @@ impl Root {
     /// Where the changes of owners are kept.
     pub fn ledger(&self) -> PathBuf {
         self.path.join("fleet/ledger")
+    }
+
+    /// Where it is kept that a rebalance is under way.
+    pub fn rebalance(&self) -> PathBuf {
+        self.path.join("fleet/rebalance")
     }
 
     /// Which appliance this is; made up at the first start, durable before it is used.

@@ -32,6 +32,7 @@ use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
 use crate::scrub_file::ScrubState;
+use crate::runs::RunFile;
 use crate::{supervise, telemetry};
 
 /// Runs an appliance until it is told to stop.
@@ -251,6 +252,7 @@ fn open(
         introduced: joined.as_ref().map(|j| j.peers.clone()).unwrap_or_default(),
         certifier: Arc::new(certifier),
         ledger: Arc::new(LedgerFile::new(root.ledger())),
+        runs: Arc::new(RunFile::new(root.rebalance())),
     };
     let name = config.name.clone();
     let rebuild_after = Duration::from_secs(config.copies.rebuild_after_s);

@@ -116,6 +116,9 @@ impl<S: Imaging> Router<S> {
             Request::Ledger(question) => alone(Reply::Ledger(self.ledger_here(question))),
             Request::Address(ask) => alone(Reply::Address(self.asked_about_address(from, *ask))),
             Request::Scrub(ask) => alone(Reply::Scrub(Box::new(self.scrub_here(ask).await))),
+            Request::Balance(ask) => {
+                alone(Reply::Balance(Box::new(self.asked_about_balance(*ask).await)))
+            }
             Request::Room => alone(match self.parts.space.totals() {
                 Ok(disk) => Reply::Room(disk.available),
                 Err(refusal) => Reply::Not(refusal),

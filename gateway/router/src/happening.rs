@@ -62,6 +62,10 @@ pub enum Here {
     DiskHasRoom,
     /// A scrub of its files has come to its end.
     Scrubbed(scrub::Finished),
+    /// A rebalance that it saw through is over: the disks are as even as they get.
+    Rebalanced,
+    /// A rebalance that it saw through has ended though disks are not even.
+    RebalanceStuck,
 }
 
 /// What happens to a volume.

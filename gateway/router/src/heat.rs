@@ -69,6 +69,12 @@ impl<S: Imaging> Router<S> {
         }
     }
 
+    /// How often the file was used lately.
+    pub(crate) fn uses_of(&self, volume: VolumeId, object: ObjectId) -> u32 {
+        let now = self.parts.clock.since_boot();
+        self.uses.heat.lock().uses_of(now, (volume, object))
+    }
+
     /// The file came here.
     pub(crate) fn gained(&self, local: &Local<S>, object: ObjectId) {
         self.scrub.came(local.id, object);
@@ -88,8 +94,9 @@ impl<S: Imaging> Router<S> {
             TransferCause::Asked => Cause::Asked,
             TransferCause::Heat => Cause::Heat,
             TransferCause::Drain => Cause::Drain,
+            TransferCause::Rebalance => Cause::Rebalance,
             // It did not move.
-            TransferCause::Copy => return,
+            TransferCause::Copy | TransferCause::Replace(_) => return,
         };
         let change = OwnerChange {
             volume: local.id,
@@ -126,6 +133,8 @@ impl<S: Imaging> Router<S> {
     fn room_at(&self, volume: VolumeId, to: ApplianceId) -> Room {
         let fleet = self.fleet_now();
         let fit = fleet.member(to).is_some_and(|member| member.up && !member.draining);
+        // What a rebalance takes away from there does not go back by being used meanwhile.
+        let fit = fit && !self.balancing.takes_from(self.parts.clock.since_boot(), to);
         match fit && fleet.volume_members(volume).contains(&to) {
             true => Room::Enough,
             false => Room::None,

@@ -112,7 +112,7 @@ impl<S: Imaging> Router<S> {
     }
 
     /// Free bytes there; none if it can't be asked.
-    async fn room_of(&self, appliance: ApplianceId) -> u64 {
+    pub(crate) async fn room_of(&self, appliance: ApplianceId) -> u64 {
         if appliance == self.parts.appliance {
             return self.parts.space.totals().map_or(0, |disk| disk.available);
         }
@@ -121,6 +121,20 @@ impl<S: Imaging> Router<S> {
             _ => 0,
         }
     }
+}
+
+/// Who will hold what those of `present` hold once `leaving` is drained; it is still among them if
+/// nobody can take its place.
+pub(crate) fn place_without(
+    candidates: &[Candidate],
+    present: &[ApplianceId],
+    leaving: ApplianceId,
+) -> Vec<ApplianceId> {
+    let mut candidates = candidates.to_vec();
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.id == leaving) {
+        candidate.draining = true;
+    }
+    place_among(&candidates, present).members
 }
 
 /// Who should hold what those of `present` hold: as many of them, or, in a fleet that has fewer who

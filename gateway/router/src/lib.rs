@@ -9,6 +9,8 @@
 
 mod answering;
 mod attributes;
+mod balancing;
+mod carrying;
 mod conditions;
 mod copies;
 mod data;
@@ -49,9 +51,11 @@ mod tending;
 mod transfers;
 mod waiters;
 mod watching;
+mod weighing;
 mod wire;
 
 pub use answering::Answering;
+pub use balancing::{RebalanceNow, RunKeeper};
 pub use floating::{AddressClient, AddressPlace, AddressStatus, AddressWish, CLIENTS_MAX, Release};
 pub use happening::{Happening, Herald, Here, OfAppliance, OfCopy, OfVolume, Unheard};
 pub use health::Health;
@@ -68,4 +72,6 @@ pub use router::{
 };
 pub use scrubbing::{ScrubKeeper, Scrubs};
 pub use wire::scrub::{FileProgress, ScrubAsk, ScrubReport};
+pub use weighing::{DrainPlan, WeighedFleet};
+pub use wire::balance::{PartReport, RunId, RunPhase, RunReport, Tally};
 pub use wire::{BadMessage, TransferCause, TransferPhase, TransferStatus, decode, encode};

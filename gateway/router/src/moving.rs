@@ -166,7 +166,7 @@ impl<S: Imaging> Router<S> {
         }
     }
 
-    fn name_of(&self, appliance: ApplianceId) -> String {
+    pub(crate) fn name_of(&self, appliance: ApplianceId) -> String {
         let name = self.fleet_now().member(appliance).map(|member| member.name.clone());
         name.unwrap_or_else(|| appliance.to_string())
     }

@@ -50,6 +50,14 @@ pub enum OperatorRefusal {
     /// No such job.
     #[error("there is no such job; those that ended long ago are forgotten")]
     NoJob,
+    /// One at a time.
+    #[error(
+        "a rebalance is under way, begun at {0:?}: `holdfast fleet rebalance --cancel` ends it"
+    )]
+    Rebalancing(String),
+    /// Nothing to end.
+    #[error("no rebalance is under way")]
+    NoRebalance,
     /// Another appliance did not answer.
     #[error("another appliance did not answer: {0}")]
     Mesh(#[from] mesh::MeshFault),

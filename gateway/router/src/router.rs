@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
+use crate::balancing::{Balancing, Forgotten, RunKeeper, resume_rebalance};
 use crate::duplicates::Duplicates;
 use crate::floating::Floating;
 use crate::following::follow;
@@ -83,6 +84,8 @@ pub struct Reach {
     pub certifier: Arc<dyn Certifier>,
     /// Keeps the ledger of owners over restarts.
     pub ledger: Arc<dyn LedgerKeeper>,
+    /// Remembers over restarts that a rebalance is under way.
+    pub runs: Arc<dyn RunKeeper>,
 }
 
 impl Default for Reach {
@@ -95,6 +98,7 @@ impl Default for Reach {
             introduced: Vec::new(),
             certifier: Arc::new(NoCertificates),
             ledger: Arc::new(Forgetful),
+            runs: Arc::new(Forgotten),
         }
     }
 }
@@ -205,6 +209,7 @@ pub struct Router<S> {
     pub(crate) installing: UnderWay,
     pub(crate) uses: Uses,
     pub(crate) floating: Floating,
+    pub(crate) balancing: Balancing,
     /// Since when appliances are down, as far as was seen here.
     pub(crate) absences: Mutex<HashMap<ApplianceId, Duration>>,
     pub(crate) watched: Watched,
@@ -283,6 +288,7 @@ impl<S: Imaging> Router<S> {
             watched: Watched::default(),
             scrub,
             floating: Floating::default(),
+            balancing: Balancing::default(),
             fleet_raft,
             clients: RwLock::new(None),
         });
@@ -296,6 +302,7 @@ impl<S: Imaging> Router<S> {
         router.pulse.tell(PulseEvent::Fleet);
         router.pulse.tell(PulseEvent::Role);
         tokio::spawn(follow_heat(Arc::downgrade(&router)));
+        tokio::spawn(resume_rebalance(Arc::downgrade(&router)));
         router.spawn_housekeeping();
         Ok(router)
     }

@@ -28,6 +28,11 @@ use crate::receiving::BulkChannel;
 use crate::router::Router;
 use crate::wire::{self, Reply, StreamOpening, TransferCause, TransferPhase, TransferStatus};
 
+mod job;
+
+pub(crate) use job::Job;
+use job::Aim;
+
 /// The jobs of one appliance: those under way, and the last ones that ended.
 #[derive(Default)]
 pub(crate) struct Transfers {
@@ -39,35 +44,6 @@ pub(crate) struct Transfers {
 
 /// A file that comes here; one stream at a time.
 pub(crate) type SharedReceiving = Arc<tokio::sync::Mutex<Receiving>>;
-
-/// One transfer.
-pub(crate) struct Job {
-    pub(crate) number: u64,
-    pub(crate) volume: VolumeId,
-    pub(crate) object: ObjectId,
-    pub(crate) to: ApplianceId,
-    pub(crate) cause: TransferCause,
-    /// Says that it has ended.
-    ended: Notify,
-    progress: Arc<Progress>,
-    phase: Mutex<TransferPhase>,
-    outcome: Mutex<Option<String>>,
-    cancelled: AtomicBool,
-    cancel: Notify,
-    /// How long requests were held up, in microseconds.
-    pause_micros: AtomicU64,
-}
-
-/// What a transfer is to end with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aim {
-    /// The target owns the file; its copy was made for that.
-    HandOver,
-    /// The target owns the file; its copy counted before.
-    Promote,
-    /// The target's copy counts.
-    Copy,
-}
 
 /// Why a transfer came to nothing: the owner keeps the file.
 #[derive(Debug, thiserror::Error)]
@@ -82,61 +58,6 @@ enum Kept {
     Mesh(#[from] mesh::MeshFault),
     #[error("the last bytes took too long: requests would have been held up")]
     TooSlow,
-}
-
-impl Job {
-    /// How it is going.
-    pub(crate) fn status(&self) -> TransferStatus {
-        let now = self.progress.now();
-        TransferStatus {
-            phase: *self.phase.lock(),
-            bytes_total: now.bytes_total,
-            bytes_done: now.bytes_done,
-            pause_micros: self.pause_micros.load(Ordering::Relaxed),
-            outcome: self.outcome.lock().clone(),
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.outcome.lock().is_some()
-    }
-
-    fn end(&self, phase: TransferPhase, outcome: String) {
-        *self.phase.lock() = phase;
-        *self.outcome.lock() = Some(outcome);
-        self.ended.notify_waiters();
-    }
-
-    /// Waits until it has ended; whether it came to what it was for.
-    pub(crate) async fn has_succeeded(&self) -> bool {
-        loop {
-            let ended = self.ended.notified();
-            if self.has_ended() {
-                return *self.phase.lock() == TransferPhase::Done;
-            }
-            ended.await;
-        }
-    }
-
-    /// The entry that it is for.
-    fn command(&self, aim: Aim) -> Command {
-        let (object, to) = (self.object, self.to);
-        match aim {
-            Aim::HandOver => Command::HandOver { object, to },
-            Aim::Promote => Command::Promote { object, to },
-            Aim::Copy => Command::Synced { object, appliance: to },
-        }
-    }
-
-    async fn cancelled(&self) {
-        loop {
-            let told = self.cancel.notified();
-            if self.cancelled.load(Ordering::Acquire) {
-                return;
-            }
-            told.await;
-        }
-    }
 }
 
 impl<S: Imaging> Router<S> {
@@ -170,8 +91,7 @@ impl<S: Imaging> Router<S> {
     pub(crate) fn cancel_transfer(&self, transfer: u64) -> Reply {
         match self.transfers.jobs.lock().get(&transfer) {
             Some(job) => {
-                job.cancelled.store(true, Ordering::Release);
-                job.cancel.notify_waiters();
+                job.break_off();
                 Reply::TransferStatus(job.status())
             }
             None => Reply::Not(Refusal::NotFound),
@@ -246,6 +166,7 @@ impl<S: Imaging> Router<S> {
 
     async fn run_transfer(self: &Arc<Self>, local: &Arc<Local<S>>, job: &Job) {
         self.transfers.sending.lock().insert((job.volume, job.object));
+        let began = self.parts.clock.since_boot();
         let moved = self.move_file(local, job).await;
         self.transfers.sending.lock().remove(&(job.volume, job.object));
         let (object, to) = (job.object, job.to);
@@ -257,8 +178,10 @@ impl<S: Imaging> Router<S> {
                 let cause = job.cause;
                 tracing::info!(volume = %local.id, %object, %to, ?cause, copied, held, "done");
                 self.note_move(local, job);
+                let took = self.parts.clock.since_boot().saturating_sub(began);
+                self.balancing.note_pace(copied, took);
                 let what = match job.cause {
-                    TransferCause::Copy => "copied",
+                    TransferCause::Copy | TransferCause::Replace(_) => "copied",
                     _ => "handed over",
                 };
                 job.end(TransferPhase::Done, what.to_owned());
@@ -286,7 +209,11 @@ impl<S: Imaging> Router<S> {
         let follows = counts && self.fleet_now().copies_wanted(local.id) > 1;
         let aim = match job.cause {
             TransferCause::Copy if follows => return Ok(()),
-            TransferCause::Copy => Aim::Copy,
+            TransferCause::Replace(old) if follows => {
+                let _closed = local.gates.close(object).await;
+                return Ok(self.drop_replaced(local, object, old).await?);
+            }
+            TransferCause::Copy | TransferCause::Replace(_) => Aim::Copy,
             _ if follows => return self.promote(local, job, epoch).await,
             _ => Aim::HandOver,
         };
@@ -408,7 +335,10 @@ impl<S: Imaging> Router<S> {
         if job.cancelled.load(Ordering::Acquire) {
             return Err(Kept::Cancelled);
         }
-        let outcome = self.decide(local, job, aim, file.reign()).await;
+        let mut outcome = self.decide(local, job, aim, file.reign()).await;
+        if let (Ok(()), TransferCause::Replace(old)) = (&outcome, job.cause) {
+            outcome = self.drop_replaced(local, job.object, old).await.map_err(Kept::from);
+        }
         let pause = since();
         tracing::debug!(object = %job.object, ?closed, ?sent, ?pause, "held up");
         let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);

@@ -19,10 +19,12 @@ use thiserror::Error;
 use volume::{Ask, Committed, Done, Found, Listing, LookUpName, Page, Refused, SpaceReport, Wrote};
 
 pub mod addresses;
+pub mod balance;
 pub mod copies;
 pub mod scrub;
 
 use self::addresses::{AddressAsk, AddressTold};
+use self::balance::{BalanceAsk, BalanceTold};
 use self::copies::{CopyAsk, CopyTold};
 use self::scrub::{ScrubAsk, ScrubReport};
 use crate::local::DataAnswer;
@@ -137,6 +139,8 @@ pub enum Request {
     Address(Box<AddressAsk>),
     /// About your scrubs.
     Scrub(ScrubAsk),
+    /// About evening out disks.
+    Balance(Box<BalanceAsk>),
 }
 
 /// What opens a stream.
@@ -171,6 +175,11 @@ pub enum TransferCause {
     Drain,
     /// Nothing moves: the file gets one more good copy.
     Copy,
+    /// The disk of its owner is fuller than others.
+    Rebalance,
+    /// Its owner stays: it gets a copy in the place of the one at that appliance, whose disk is
+    /// fuller than others.
+    Replace(ApplianceId),
 }
 
 /// A client's call, with all that the door found out about it.
@@ -360,6 +369,8 @@ pub enum Reply {
     Address(AddressTold),
     /// How an appliance's scrubs stand.
     Scrub(Box<ScrubReport>),
+    /// What is to be said about evening out disks.
+    Balance(Box<BalanceTold>),
 }
 
 /// How a transfer is going.

@@ -131,6 +131,14 @@ struct Uses {
     askers: Vec<(ApplianceId, Recent)>,
 }
 
+impl Uses {
+    /// From wherever.
+    fn total(&self, now: Duration, window: Duration) -> u32 {
+        let forwards = self.askers.iter().map(|(_, recent)| recent.value(now, window));
+        forwards.fold(self.own.value(now, window), u32::saturating_add)
+    }
+}
+
 impl Heat {
     /// Nothing was used yet.
     pub fn new(here: ApplianceId, settings: HeatSettings) -> Self {
@@ -238,6 +246,12 @@ impl Heat {
         Explained { own, askers, needed, rests_for, moved_back, outcome }
     }
 
+    /// How often the object was used in the last window, from wherever.
+    pub fn uses_of(&self, now: Duration, object: ObjectKey) -> u32 {
+        let window = self.settings.window;
+        self.objects.get(&object).map_or(0, |uses| uses.total(now, window))
+    }
+
     /// Objects with forwards enough to be looked at, in order of their numbers.
     pub fn warm(&self, now: Duration) -> impl Iterator<Item = ObjectKey> + use<'_> {
         let HeatSettings { window, forwards_min, .. } = self.settings;
@@ -267,12 +281,8 @@ impl Heat {
     /// Forgets the coldest quarter: rarely, so that a use costs little even among too many.
     fn evict(&mut self, now: Duration) {
         let window = self.settings.window;
-        let total = |uses: &Uses| {
-            let forwards = uses.askers.iter().map(|(_, recent)| recent.value(now, window));
-            forwards.fold(uses.own.value(now, window), u32::saturating_add)
-        };
         let mut by_use: Vec<(u32, ObjectKey)> =
-            self.objects.iter().map(|(object, uses)| (total(uses), *object)).collect();
+            self.objects.iter().map(|(object, uses)| (uses.total(now, window), *object)).collect();
         by_use.sort_unstable();
         for (_, object) in &by_use[..OBJECTS_MAX / 4] {
             self.objects.remove(object);

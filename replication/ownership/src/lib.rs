@@ -1,12 +1,13 @@
 //! Decides which appliance may act on an object: the fleet's members, views, loss counts and
 //! volumes, leases, the effective owner of an object, the fence that keeps an older reign out,
-//! where volumes are placed and when an object moves to where it is used.
+//! where volumes are placed, when an object moves to where it is used, and what evens out disks.
 //!
 //! Invariant: one appliance acknowledges for an object in any one reign. Absent on purpose: IO,
 //! clocks, Raft, names and bytes; every function here is a function of its arguments.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod balance;
 mod copies;
 mod fence;
 mod fleet;

@@ -8,6 +8,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{addresses, appliance, events, fleet, objects, scrub, volumes};
+use super::{addresses, appliance, balance, events, fleet, objects, volumes};
 
 /// The admin API of one appliance, over its unix socket (only root) or over TLS (with the token
 /// that `holdfast admin token` shows). What is refused is a problem (RFC 9457).
@@ -45,6 +46,10 @@ use super::{addresses, appliance, events, fleet, objects, scrub, volumes};
         fleet::drain,
         fleet::stop_drain,
         fleet::set_labels,
+        balance::plan_drain,
+        balance::show_rebalance,
+        balance::begin_rebalance,
+        balance::cancel_rebalance,
         addresses::list_addresses,
         addresses::move_address,
         objects::find_path,

@@ -181,6 +181,21 @@ async fn an_appliance_is_drained_and_removed_as_it_was_said() {
 }
 
 #[tokio::test]
+async fn a_rebalance_is_begun_with_a_plan_and_ended_and_a_drain_is_planned_without_a_change() {
+    let operator = operator();
+    let (status, _, view) = ask(&operator, "POST", "/v1/fleet/rebalance", None).await;
+    assert_eq!((status, &view["run"]["ended"]), (202, &json!(false)));
+    let (status, _, view) = ask(&operator, "DELETE", "/v1/fleet/rebalance", None).await;
+    assert_eq!((status, &view["run"]["phase"]), (200, &json!("cancelled")));
+    assert_eq!(ask(&operator, "GET", "/v1/fleet/rebalance", None).await.0, 200);
+    let path = "/v1/fleet/members/ada/drain/plan";
+    let (status, _, plan) = ask(&operator, "GET", path, None).await;
+    assert_eq!((status, plan["obstacles"].as_array().unwrap().len()), (200, 1));
+    assert_eq!(ask(&operator, "GET", "/v1/fleet/members/bob/drain/plan", None).await.0, 404);
+    assert_eq!(operator.done(), ["rebalance", "cancel the rebalance"]);
+}
+
+#[tokio::test]
 async fn events_are_listed_after_a_number_and_never_too_many() {
     let operator = operator();
     let numbers = |value: &Value| {

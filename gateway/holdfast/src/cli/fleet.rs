@@ -9,6 +9,7 @@ use admin::{
 };
 use clap::Subcommand;
 
+use super::balance::{self, RebalanceArgs};
 use super::{Show, escaped};
 use crate::client::{Client, Method};
 use crate::print;
@@ -36,13 +37,18 @@ pub enum FleetVerb {
     Drain {
         /// The appliance
         name: String,
+        /// Say what will be moved, how long that takes and what is in the way; nothing is changed
+        #[arg(long, conflicts_with_all = ["stop", "wait"])]
+        plan: bool,
         /// Let its data stay, after all
-        #[arg(long, conflicts_with = "wait")]
+        #[arg(long, visible_alias = "cancel", conflicts_with = "wait")]
         stop: bool,
         /// Wait until it holds nothing any more
         #[arg(long)]
         wait: bool,
     },
+    /// Move files until the appliances' disks are evenly full
+    Rebalance(RebalanceArgs),
     /// Remove an appliance for ever; one that is well is drained and stopped first
     Remove {
         /// The appliance
@@ -118,7 +124,9 @@ pub fn fleet(client: &Client, show: Show, verb: FleetVerb) -> Result<ExitCode, S
             let revoked = serde_json::json!({ "revoked": id });
             show.print(&revoked, |_| format!("nobody can join with {id} any more\n"))
         }
-        FleetVerb::Drain { name, stop, wait } => {
+        FleetVerb::Rebalance(args) => balance::rebalance(client, show, &args),
+        FleetVerb::Drain { name, plan: true, .. } => balance::drain_plan(client, show, &name),
+        FleetVerb::Drain { name, plan: false, stop, wait } => {
             drain(client, show, &name, Draining::of(stop, wait))
         }
         FleetVerb::Remove { name, dead, yes } => {

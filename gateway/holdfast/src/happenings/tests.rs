@@ -25,6 +25,14 @@ fn all() -> Vec<Happening> {
     ];
     let ends = [(0, 0), (1, 0), (1, 1)].map(|(bad, put_off)| Here::Scrubbed(end(bad, put_off)));
     let here = [Here::CutOff, Here::BackInFleet, Here::DiskFull, Here::DiskHasRoom];
+    let here = [
+        Here::CutOff,
+        Here::BackInFleet,
+        Here::DiskFull,
+        Here::DiskHasRoom,
+        Here::Rebalanced,
+        Here::RebalanceStuck,
+    ];
     let of_volume = [
         OfVolume::Unavailable,
         OfVolume::Available,
@@ -74,6 +82,7 @@ fn what_ends_something_bad_has_its_subject_and_job() {
         (Happening::Appliance(BOB, OfAppliance::Down), Happening::Appliance(BOB, OfAppliance::Up)),
         (Happening::Here(Here::CutOff), Happening::Here(Here::BackInFleet)),
         (Happening::Here(Here::DiskFull), Happening::Here(Here::DiskHasRoom)),
+        (Happening::Here(Here::RebalanceStuck), Happening::Here(Here::Rebalanced)),
         (
             Happening::Volume(MEDIA, OfVolume::Unavailable),
             Happening::Volume(MEDIA, OfVolume::Available),

@@ -89,8 +89,8 @@ pub fn drain(view: &DrainView) -> String {
 
 /// A line that tells how a drain is going.
 pub fn drain_progress() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {msg}, {elapsed}") {
         bar.set_style(style);
     }
     bar
@@ -100,6 +100,9 @@ pub fn drain_progress() -> ProgressBar {
 pub fn drain_step(bar: &ProgressBar, view: &DrainView) {
     let stuck = view.volumes.iter().find_map(|volume| volume.note.as_deref());
     let files = view.files_left;
+    // What is written there meanwhile has to go, too.
+    bar.set_length(bar.length().unwrap_or_default().max(files));
+    bar.set_position(bar.length().unwrap_or_default().saturating_sub(files));
     let left = format!("{files} files in {} volumes left", view.volumes.len());
     bar.set_message(stuck.map_or(left.clone(), |why| format!("{left} ({why})")));
     bar.tick();

@@ -110,6 +110,13 @@ impl Objects {
         self.shared.disk.open(&self.shared.path(object), Open::Existing).is_ok()
     }
 
+    /// Bytes of disk that the object's backing file takes now; none if there is no such file. The
+    /// object is not loaded for that. Blocks.
+    pub fn stored_bytes(&self, object: ObjectId) -> u64 {
+        let file = self.shared.disk.open(&self.shared.path(object), Open::Existing);
+        file.and_then(|file| file.facts()).map_or(0, |facts| facts.used)
+    }
+
     /// Moves the backing file of an object that nobody knows out of the way, to
     /// `<dir>/quarantine/<object>.<second>`, both in hex. Blocks.
     pub fn quarantine(&self, object: ObjectId) -> io::Result<()> {
