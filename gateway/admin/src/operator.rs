@@ -9,8 +9,8 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::addresses::{AddressMove, AddressView};
-use crate::scrub::{ScrubView, ScrubWanted};
 use crate::balance::{DrainPlanView, RebalanceView};
+use crate::scrub::{ScrubView, ScrubWanted};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DrainView, EventView, ExplainView, FaultView,
     FleetView, InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView,

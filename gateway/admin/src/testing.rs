@@ -425,6 +425,8 @@ fn job(looks_left: usize) -> JobView {
 fn scrub(state: &str, volume: Option<String>) -> ScrubView {
     let appliance = "ada".to_owned();
     ScrubView { appliance, state: state.to_owned(), volume, ..ScrubView::default() }
+}
+
 fn rebalance(phase: &str) -> RebalanceRunView {
     RebalanceRunView {
         id: "1-1".to_owned(),

@@ -13,15 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{
-    AddressMove, AddressView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainView,
-    EventView, ExplainView, ExportView, FaultView, FleetView, InvitationView, Invite, JobView,
-    Join, LabelsView, LedgerView, OpenInvitationView, Operator, PinWanted, Problem, ProblemKind,
-    RemoteView, RemovalHow, RemovalView, ScrubView, ScrubWanted, StatusView, Token, TokenView,
     AddressMove, AddressView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainPlanView,
     DrainView, EventView, ExplainView, ExportView, FaultView, FleetView, InvitationView, Invite,
     JobView, Join, LabelsView, LedgerView, OpenInvitationView, Operator, PinWanted, Problem,
-    ProblemKind, RebalanceView, RemoteView, RemovalHow, RemovalView, StatusView, Token, TokenView,
-    Transfer, TransferTo, TrialView, Undelete, VolumeMembers, VolumePolicy, VolumeView, WhereView,
+    ProblemKind, RebalanceView, RemoteView, RemovalHow, RemovalView, ScrubView, ScrubWanted,
+    StatusView, Token, TokenView, Transfer, TransferTo, TrialView, Undelete, VolumeMembers,
+    VolumePolicy, VolumeView, WhereView,
 };
 use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;

@@ -31,8 +31,8 @@ use crate::happenings::Teller;
 use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
-use crate::scrub_file::ScrubState;
 use crate::runs::RunFile;
+use crate::scrub_file::ScrubState;
 use crate::{supervise, telemetry};
 
 /// Runs an appliance until it is told to stop.

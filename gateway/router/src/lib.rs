@@ -47,6 +47,7 @@ mod scrubbing;
 mod securing;
 mod serving;
 mod standing;
+mod stopping;
 mod tending;
 mod transfers;
 mod waiters;
@@ -71,7 +72,7 @@ pub use router::{
     Clients, Components, OpenedVolume, Reach, Router, Start, StartFault, VolumeFactory,
 };
 pub use scrubbing::{ScrubKeeper, Scrubs};
-pub use wire::scrub::{FileProgress, ScrubAsk, ScrubReport};
 pub use weighing::{DrainPlan, WeighedFleet};
 pub use wire::balance::{PartReport, RunId, RunPhase, RunReport, Tally};
+pub use wire::scrub::{FileProgress, ScrubAsk, ScrubReport};
 pub use wire::{BadMessage, TransferCause, TransferPhase, TransferStatus, decode, encode};

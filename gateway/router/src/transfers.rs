@@ -26,12 +26,12 @@ use crate::happening::{Happening, OfCopy};
 use crate::local::Local;
 use crate::receiving::BulkChannel;
 use crate::router::Router;
-use crate::wire::{self, Reply, StreamOpening, TransferCause, TransferPhase, TransferStatus};
+use crate::wire::{self, Reply, StreamOpening, TransferCause, TransferPhase};
 
 mod job;
 
-pub(crate) use job::Job;
 use job::Aim;
+pub(crate) use job::Job;
 
 /// The jobs of one appliance: those under way, and the last ones that ended.
 #[derive(Default)]

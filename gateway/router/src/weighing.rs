@@ -1,8 +1,8 @@
 //! How full the appliances' disks are and what lies on them: what plans are made from.
 //!
 //! Invariant: each file is counted by its owner alone, with what its copy takes there; who could
-//! not be asked is said to be so. Absent on purpose: deciding what goes where; that is `ownership`'s
-//! balance.
+//! not be asked is said to be so. Absent on purpose: deciding what goes where, which `ownership`
+//! does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

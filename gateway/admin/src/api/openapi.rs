@@ -7,8 +7,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{addresses, appliance, events, fleet, objects, scrub, volumes};
-use super::{addresses, appliance, balance, events, fleet, objects, volumes};
+use super::{addresses, appliance, balance, events, fleet, objects, scrub, volumes};
 
 /// The admin API of one appliance, over its unix socket (only root) or over TLS (with the token
 /// that `holdfast admin token` shows). What is refused is a problem (RFC 9457).

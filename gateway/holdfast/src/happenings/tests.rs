@@ -24,7 +24,6 @@ fn all() -> Vec<Happening> {
         OfAppliance::Left("bob".to_owned()),
     ];
     let ends = [(0, 0), (1, 0), (1, 1)].map(|(bad, put_off)| Here::Scrubbed(end(bad, put_off)));
-    let here = [Here::CutOff, Here::BackInFleet, Here::DiskFull, Here::DiskHasRoom];
     let here = [
         Here::CutOff,
         Here::BackInFleet,
