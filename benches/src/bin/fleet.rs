@@ -101,7 +101,7 @@ fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figur
 
 /// The same calls on files of which one, two and three copies are kept.
 fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figures) {
-    let time = Duration::from_secs(if options.quick { 2 } else { 10 });
+    let time = Duration::from_secs(if options.quick { 2 } else { 5 });
     let mib = if options.quick { 64 } else { 512 };
     for calls in [Calls::WriteMebibyte, Calls::WritePageSync, Calls::ReadMebibyte] {
         let mut one = None;
@@ -116,6 +116,8 @@ fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figure
             let file = format!("{calls:?}");
             let ran = runtime.block_on(async {
                 let made = File::make(owner, &export, &file, mib).await;
+                // What runs before this one left unwritten would slow it down.
+                rustix::fs::sync();
                 made.at(owner).await.run(calls, time).await
             });
             let what = format!("{}, copies: {replicas}", calls.name());

@@ -412,7 +412,7 @@ fn problem(refusal: OperatorRefusal) -> Problem {
             return Problem::new(ProblemKind::Conflict, "that object has no copy here");
         }
         OperatorRefusal::Refused(model::Refusal::Busy) => {
-            return Problem::new(ProblemKind::Unavailable, NOBODY_LEADS);
+            return Problem::new(ProblemKind::Unavailable, NOT_NOW);
         }
         OperatorRefusal::Refused(model::Refusal::Unknown) => {
             return Problem::new(ProblemKind::Unavailable, FATE_UNKNOWN);
@@ -424,8 +424,8 @@ fn problem(refusal: OperatorRefusal) -> Problem {
     Problem::new(kind, refusal)
 }
 
-const NOBODY_LEADS: &str =
-    "nobody takes changes now: see `holdfast fleet status` for who is up, and try again";
+const NOT_NOW: &str = "busy, try again: the object is in motion, or nobody leads just now; \
+                       `holdfast fleet status` shows who is up";
 const FATE_UNKNOWN: &str = "the fleet's leader went away meanwhile, so whether this was done is not \
                             known: look, and if it was not, do it again";
 

@@ -170,6 +170,7 @@ async fn serve_until_told_to_stop(
     // Before the connections end: clients are to hear of it from the next holder.
     floating.stop(router).await;
     server.shutdown().await;
+    tracing::info!("the doors are closed");
     // The socket would only mislead: nobody answers on it any more.
     let _ = std::fs::remove_file(&config.admin.socket);
     ended

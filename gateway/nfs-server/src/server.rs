@@ -250,7 +250,7 @@ async fn beat_regularly<P: Ports>(shared: Arc<Shared<P>>, pulse: watch::Sender<P
 }
 
 /// How long [`Server::shutdown`] waits for requests under way.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
 /// How long not to accept after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,6 +1,7 @@
-//! A clean stop: everything durable, then the fleet is told, then nobody is listened to.
+//! A clean stop: the fleet is told, nobody is listened to any more, and all is made durable.
 //!
-//! Invariant: nothing is acknowledged once others may answer for this appliance.
+//! Invariant: nothing is acknowledged once others may answer for this appliance; so nothing changes
+//! any more while it is made durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +15,18 @@ use crate::pulse::PulseEvent;
 use crate::router::{Router, Start};
 
 impl<S: Imaging> Router<S> {
-    /// Makes everything durable and ends the log. Doors are closed already. `Clean` if nothing
+    /// Ends the log and makes everything durable. Doors are closed already. `Clean` if nothing
     /// uncommitted is left: the next start may call itself so.
     pub async fn stop(&self) -> Start {
         let locals: Vec<_> = self.locals.read().values().cloned().collect();
-        // What takes long comes before others have to do without this appliance; then the rest.
-        let mut clean = settle(&locals).await;
+        // Others need not wait until all is durable here, and who leads no more is replaced.
         self.take_leave().await;
-        clean &= settle(&locals).await;
         if let Some(mesh) = self.mesh() {
             mesh.close().await;
         }
         let log = self.parts.log.clone();
         let stopped = tokio::task::spawn_blocking(move || log.stop()).await;
+        let mut clean = settle(&locals).await;
         for local in locals {
             let checkpoint = tokio::task::spawn_blocking(move || local.catalog.checkpoint()).await;
             clean &= matches!(checkpoint, Ok(Ok(_)));
