@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a purpose needs and that are missing: install-packages.sh run|test|bench ...
+# Installs the Debian packages that a purpose needs and that are missing: install-packages.sh run|test|image|bench ...
 set -euo pipefail
 
 run=(libbtrfsutil-dev libclang-dev clang protobuf-compiler btrfs-progs pkg-config cmake gcc make kmod iproute2)
-test=(g++ user-mode-linux nfs-common rpcbind attr acl bc git python3 rsync util-linux procps strace)
+test=(minisign dnsmasq-base openssh-client e2fsprogs g++ user-mode-linux nfs-common rpcbind attr acl bc git python3 rsync util-linux procps strace)
+image=(apt binutils cpio dosfstools fdisk kmod mtools ovmf qemu-system-x86 zstd)
 bench=(nfs-ganesha nfs-ganesha-vfs fio linux-perf)
 
 wanted=()
@@ -11,8 +12,9 @@ for purpose in "$@"; do
     case $purpose in
     run) wanted+=("${run[@]}") ;;
     test) wanted+=("${test[@]}") ;;
+    image) wanted+=("${image[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
-    *) echo "install-packages.sh: no purpose '$purpose': say run, test or bench" >&2; exit 2 ;;
+    *) echo "install-packages.sh: no purpose '$purpose': say run, test, image or bench" >&2; exit 2 ;;
     esac
 done
 

@@ -6,9 +6,10 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,7 +40,7 @@ pub enum Calls {
     ReadPage,
     /// 1 MiB, several on their way.
     ReadMebibyte,
-    /// 1 MiB unstable, several on their way, and a COMMIT at the end.
+    /// 1 MiB unstable, several on their way.
     WriteMebibyte,
     /// 4 KiB at random places, durable when answered, one at a time.
     WritePageSync,
@@ -142,18 +143,33 @@ impl Lane {
         });
         let depth = if calls.is_bulk() { DEPTH } else { 1 };
         let latencies = self.connection.drive(depth, &mut source).await;
+        let elapsed = began.elapsed();
         if calls == Calls::WriteMebibyte {
-            let commit = CommitArgs { file: handle, offset: 0, count: 0 };
-            self.connection.ask(Args::Commit(commit)).await;
+            self.commit().await;
         }
         let moved = if calls.is_bulk() { count(latencies.len()) } else { 0.0 };
-        let mebibytes = moved / began.elapsed().as_secs_f64();
+        let mebibytes = moved / elapsed.as_secs_f64();
         let (p50_micros, p99_micros) = latencies.percentiles();
         Ran { mebibytes, p50_micros, p99_micros }
     }
 }
 
 impl Lane {
+    /// Writes the first `mib` MiB and then waits until they are durable: how long the COMMIT took.
+    pub async fn commit_of(&mut self, mib: u64) -> Duration {
+        let (handle, block) = (self.file.handle, block());
+        let mut source = Times::new(mib, |number| write(handle, number, &block));
+        self.connection.drive(DEPTH, &mut source).await;
+        let began = Instant::now();
+        self.commit().await;
+        began.elapsed()
+    }
+
+    async fn commit(&mut self) {
+        let commit = CommitArgs { file: self.file.handle, offset: 0, count: 0 };
+        self.connection.ask(Args::Commit(commit)).await;
+    }
+
     /// Writes 4 KiB, and waits until they are durable.
     pub async fn write_durably(&mut self) {
         let data = Bytes::from_static(&[7; PAGE_BYTES as usize]);
@@ -182,6 +198,49 @@ pub fn durable_write(folder: &Path, mib: u64) -> io::Result<f64> {
     let rate = mib as f64 / began.elapsed().as_secs_f64();
     fs::remove_file(&path)?;
     Ok(rate)
+}
+
+/// Overwrites `bytes` of a file of `mib` MiB in each of the `folders` at once, at random places,
+/// and syncs all of them at once; how long the slowest sync took, for each of the `rounds`.
+///
+/// # Errors
+/// As the file systems say.
+pub fn slowest_sync(
+    folders: &[&Path],
+    mib: u64,
+    bytes: usize,
+    rounds: usize,
+) -> io::Result<Vec<Duration>> {
+    let path_in = |folder: &Path| folder.join("slowest-sync");
+    let all = Barrier::new(folders.len());
+    let one = |folder: &Path| -> io::Result<Vec<Duration>> {
+        let (block, data) = (block(), Random::new(SEED).bytes(bytes));
+        let mut file = fs::File::create(path_in(folder))?;
+        for _ in 0..mib {
+            file.write_all(&block)?;
+        }
+        file.sync_all()?;
+        let mut random = Random::new(SEED);
+        let places = usize::try_from((mib << 20) / bytes as u64).expect("a file fits memory");
+        let mut waits = Vec::new();
+        for _ in 0..rounds {
+            file.write_all_at(&data, (random.below(places) * bytes) as u64)?;
+            all.wait();
+            let began = Instant::now();
+            file.sync_data()?;
+            waits.push(began.elapsed());
+        }
+        Ok(waits)
+    };
+    let waits = std::thread::scope(|scope| {
+        let threads: Vec<_> = folders.iter().map(|folder| scope.spawn(|| one(folder))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().expect("it ends well"));
+        joined.collect::<io::Result<Vec<_>>>()
+    })?;
+    for folder in folders {
+        fs::remove_file(path_in(folder))?;
+    }
+    Ok((0..rounds).filter_map(|round| waits.iter().map(|of| of[round]).max()).collect())
 }
 
 /// Moves a file and waits for it; anything else than success ends the run.

@@ -134,6 +134,18 @@ pub struct Reply {
     pub stderr: String,
 }
 
+impl Reply {
+    /// Runs a verb.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.stdin(Stdio::null()).output().expect("the binary can be run");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 /// A running appliance.
 #[derive(Debug)]
 pub struct Appliance {
@@ -253,17 +265,7 @@ impl Appliance {
     /// Runs a verb of the command line against this appliance.
     #[must_use]
     pub fn cli(&self, args: &[&str]) -> Reply {
-        let output = Command::new(binary())
-            .env("HOLDFAST_SOCKET", self.setup.socket())
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary can be run");
-        Reply {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Reply::of(Command::new(binary()).env("HOLDFAST_SOCKET", self.setup.socket()).args(args))
     }
 
     /// Runs a verb that must be done, and gives what it printed.

@@ -7,6 +7,8 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 
+use nfs3_client::io::{AsyncRead, AsyncWrite};
+use nfs3_client::net::Connector;
 use nfs3_client::nfs3_types::nfs3::nfs_fh3;
 use nfs3_client::nfs3_types::rpc::{auth_unix, opaque_auth};
 use nfs3_client::nfs3_types::xdr_codec::Opaque;
@@ -16,7 +18,40 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 /// What the crate calls a connection: one to MOUNT and one to NFS.
-type Inner = Nfs3Connection<TokioIo<TcpStream>>;
+type Inner = Nfs3Connection<Wire>;
+
+/// A connection that notices its end: the crate's own reads nothing for ever, as fast as it can.
+pub struct Wire(TokioIo<TcpStream>);
+
+impl AsyncRead for Wire {
+    async fn async_read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.async_read(buf).await? {
+            0 if !buf.is_empty() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    async fn async_write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.async_write(buf).await
+    }
+}
+
+/// Makes them.
+pub struct Dial;
+
+impl Connector for Dial {
+    type Connection = Wire;
+
+    async fn connect(&self, to: SocketAddr) -> std::io::Result<Wire> {
+        Ok(Wire(TokioConnector.connect(to).await?))
+    }
+
+    async fn connect_with_port(&self, to: SocketAddr, from: u16) -> std::io::Result<Wire> {
+        Ok(Wire(TokioConnector.connect_with_port(to, from).await?))
+    }
+}
 
 /// A mounted client and the runtime that drives it.
 pub struct Connection {
@@ -31,12 +66,12 @@ impl Connection {
         self.inner.root_nfs_fh3()
     }
 
-    /// Makes one call: `connection.call(async |nfs| nfs.getattr(&args).await)`.
-    pub fn call<T>(
-        &mut self,
-        run: impl AsyncFnOnce(&mut Nfs3Client<TokioIo<TcpStream>>) -> T,
-    ) -> T {
-        self.runtime.block_on(run(&mut self.inner.nfs3_client))
+    /// Makes one call: `connection.call(async |nfs| nfs.getattr(&args).await)`. Panics after a
+    /// minute.
+    pub fn call<T>(&mut self, run: impl AsyncFnOnce(&mut Nfs3Client<Wire>) -> T) -> T {
+        let call = run(&mut self.inner.nfs3_client);
+        let answer = self.runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, call).await });
+        answer.expect("an answer, or the end of the connection")
     }
 
     /// Runs any future on this connection's runtime.
@@ -102,8 +137,8 @@ pub fn mount_at(address: IpAddr, volume: &str, who: Who<'_>) -> Result<Connectio
         gids: who.gids.to_vec(),
     });
     let host = address.to_string();
-    let builder = Nfs3ConnectionBuilder::new(TokioConnector, host, format!("/{volume}"))
-        .credential(credential);
+    let builder =
+        Nfs3ConnectionBuilder::new(Dial, host, format!("/{volume}")).credential(credential);
     let inner = runtime.block_on(builder.mount())?;
     Ok(Connection { inner, runtime })
 }
@@ -113,3 +148,6 @@ pub fn mount_at(address: IpAddr, volume: &str, who: Who<'_>) -> Result<Connectio
 pub fn nfs_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 2049))
 }
+
+/// Far longer than any request may take.
+const ANSWER_MAX: std::time::Duration = std::time::Duration::from_secs(60);

@@ -18,7 +18,8 @@ use std::time::Duration;
 use rustix::thread::LinkNameSpaceType;
 use serde_json::Value;
 
-use crate::process::must;
+use crate::appliance::binary;
+use crate::process::{must, run};
 use crate::wait::eventually_within;
 use crate::weather::{DEVICE, Relay, Weather};
 use crate::{Appliance, Guests, LoopBtrfs, Place, Reply, Sandbox, Setup};
@@ -143,7 +144,24 @@ impl Fleet {
     /// volumes.
     #[must_use]
     pub fn form_as(sandbox: &Sandbox, count: usize, disk_mib: u64, setup: &Setup) -> Self {
-        Self::make(sandbox, count, disk_mib, setup).formed()
+        Self::make(sandbox, count, disk_mib, &|_| setup.clone()).formed()
+    }
+
+    /// Makes `count` appliances with one fleet token in their configurations: they find together
+    /// unattended.
+    #[must_use]
+    pub fn unattended(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
+        let token = run(&binary().to_string_lossy(), &["fleet", "token"]);
+        let place = |number| SocketAddr::new(mesh_v4(number).into(), MESH_PORT).to_string();
+        Self::make(sandbox, count, disk_mib, &|number| {
+            let others: Vec<_> = (0..count).filter(|n| *n != number).map(place).collect();
+            let found = number == 0;
+            let extra = format!(
+                "[fleet]\ntoken = {:?}\nfound = {found}\njoin = {others:?}\n",
+                token.trim()
+            );
+            Setup { extra, ..Setup::default() }
+        })
     }
 
     fn formed(self) -> Self {
@@ -157,10 +175,15 @@ impl Fleet {
     /// Makes `count` appliances that know nothing of each other.
     #[must_use]
     pub fn strangers(sandbox: &Sandbox, count: usize, disk_mib: u64) -> Self {
-        Self::make(sandbox, count, disk_mib, &Setup::default())
+        Self::make(sandbox, count, disk_mib, &|_| Setup::default())
     }
 
-    fn make(sandbox: &Sandbox, count: usize, disk_mib: u64, common: &Setup) -> Self {
+    fn make(
+        sandbox: &Sandbox,
+        count: usize,
+        disk_mib: u64,
+        setup_of: &dyn Fn(usize) -> Setup,
+    ) -> Self {
         must("ip link add br1 type bridge");
         must("ip link set br1 up");
         let mut fleet = Self { appliances: Vec::new(), relay: OnceCell::new(), disks: Vec::new() };
@@ -170,7 +193,7 @@ impl Fleet {
                 name: (*name).to_owned(),
                 volumes: Vec::new(),
                 place: Some(make_place(name, number)),
-                ..common.clone()
+                ..setup_of(number)
             };
             fleet.appliances.push(Appliance::start_with(sandbox, disk.path(), setup));
             fleet.disks.push(disk);

@@ -24,6 +24,7 @@ mod disk;
 pub mod fleet;
 mod guest;
 pub mod ledger;
+pub mod machine;
 mod process;
 mod random;
 mod receiver;

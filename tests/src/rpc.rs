@@ -14,6 +14,14 @@ pub const NFS: (u32, u32) = (100_003, 3);
 /// The MOUNT program and its version.
 pub const MOUNT: (u32, u32) = (100_005, 3);
 
+/// How durable a WRITE asks to be: not at all.
+pub const UNSTABLE: u32 = 0;
+
+/// How durable a WRITE asks to be: with all that is needed to find it again.
+pub const FILE_SYNC: u32 = 2;
+
+const WRITE: u32 = 7;
+
 /// Bytes in XDR: everything big-endian and padded to four.
 #[derive(Debug, Clone, Default)]
 pub struct Xdr(pub Vec<u8>);
@@ -59,6 +67,14 @@ pub fn call((program, version): (u32, u32), procedure: u32, xid: u32, args: &Xdr
         .u32(0)
         .u32(0);
     [header.0, args.0.clone()].concat()
+}
+
+/// The call that writes `bytes` at `offset` of `file` (RFC 1813 section 3.3.7).
+#[must_use]
+pub fn write_call(xid: u32, file: &[u8], offset: u64, bytes: &[u8], stable: u32) -> Vec<u8> {
+    let count = u32::try_from(bytes.len()).expect("tests send small things");
+    let args = Xdr::default().opaque(file).u64(offset).u32(count).u32(stable).opaque(bytes);
+    call(NFS, WRITE, xid, &args)
 }
 
 /// A message as one record of one fragment.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use nfs3_client::nfs3_types::nfs3::{
     CREATE3args, Nfs3Result, READ3args, createhow3, diropargs3, nfs_fh3, nfsstat3, sattr3,
 };
-use tests::rpc::{self, Xdr};
+use tests::rpc;
 use tests::storm::{Storm, Writers};
 use tests::{
     Connection, Fleet, FleetWorld, Random, Sandbox, Setup, Who, eventually_within, mount_at, sized,
@@ -147,20 +147,15 @@ fn connect() -> TcpStream {
 /// Writes one number (RFC 1813 section 3.3.7) and gives the status; None if the connection is gone,
 /// or silent for half a minute.
 fn write(stream: &mut TcpStream, file: &nfs_fh3, number: u64) -> Option<u32> {
-    let args = Xdr::default()
-        .opaque(&file.data)
-        .u64(number * 8)
-        .u32(8)
-        .u32(FILE_SYNC)
-        .opaque(&number.to_be_bytes());
-    let xid = u32::try_from(number).unwrap();
-    let reply = rpc::exchange(stream, &rpc::call(rpc::NFS, WRITE, xid, &args)).ok()?;
+    let (xid, bytes) = (u32::try_from(number).unwrap(), number.to_be_bytes());
+    let call = rpc::write_call(xid, &file.data, number * 8, &bytes, rpc::FILE_SYNC);
+    let reply = rpc::exchange(stream, &call).ok()?;
     let results = rpc::results(&reply);
     let word = |at: usize| u32::from_be_bytes(results[at..at + 4].try_into().unwrap());
     if word(0) == NFS3_OK {
         // What stands before its verifier: how much, and how durable.
         let end = results.len();
-        assert_eq!((word(end - 16), word(end - 12)), (8, FILE_SYNC), "number {number}");
+        assert_eq!((word(end - 16), word(end - 12)), (8, rpc::FILE_SYNC), "number {number}");
     }
     Some(word(0))
 }
@@ -291,8 +286,6 @@ fn floating() -> IpAddr {
 const FLOATING: &str = "10.99.0.200";
 const NUMBERS: &str = "numbers";
 const ROOT: Who<'_> = Who { uid: 0, gid: 0, gids: &[] };
-const WRITE: u32 = 7;
-const FILE_SYNC: u32 = 2;
 const NFS3_OK: u32 = 0;
 const JUKEBOX: u32 = 10008;
 const READ_BYTES: u32 = 64 << 10;

@@ -6,10 +6,10 @@
 #[path = "kernel/exerciser.rs"]
 mod exerciser;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::storm::{Storm, Writers};
-use tests::{Fleet, FleetWorld, Guests, Random, sized};
+use tests::{Fleet, FleetWorld, Guests, Random, eventually_within, sized};
 
 /// What happens to an appliance.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,47 @@ fn owner_of_a_file(storm: &Storm<'_>, guests: &Guests, fleet: &Fleet, round: u64
 }
 
 #[test]
+fn a_file_that_came_to_an_appliance_without_a_copy_is_changed_there_at_once() {
+    let world = FleetWorld::new(3, 3, 1);
+    world.fleet.first().cli_ok(&["volume", "policy", "demo", "--replicas", "2"]);
+    world.mount(0, 0);
+    let guest = world.guests.first();
+    guest.sh("set -e; echo before >file; sync file");
+    world.fleet.await_whole("demo");
+    let copies = world.fleet.whereis(0, "demo/file").copies;
+    let without = ["ada", "bob", "cyd"].into_iter().find(|name| !copies.contains(&(*name).into()));
+    assert!(world.fleet.transfer("demo/file", without.unwrap()).succeeded);
+    let began = Instant::now();
+    guest.sh("set -e; echo after >>file; sync file");
+    let took = began.elapsed();
+    println!("{took:?} after it came");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(guest.sh("cat file"), "before\nafter\n");
+    world.fleet.await_whole("demo");
+    guest.unmount();
+    world.end_well(3);
+}
+
+#[test]
+fn a_copy_that_was_given_up_is_made_again_at_the_same_appliance() {
+    let world = FleetWorld::new(3, 2, 1);
+    world.mount(0, 0);
+    let guest = world.guests.first();
+    guest.sh("set -e; echo kept >file; sync file");
+    for copies in [2, 1, 2] {
+        let wanted = copies.to_string();
+        world.fleet.first().cli_ok(&["volume", "policy", "demo", "--replicas", &wanted]);
+        eventually_within(COPIES_WITHIN, "as many copies as are wanted", || {
+            (world.fleet.whereis(0, "demo/file").copies.len() == copies).then_some(())
+        });
+        world.fleet.await_whole("demo");
+    }
+    assert_eq!(guest.sh("cat file"), "kept\n");
+    guest.unmount();
+    world.end_well(2);
+}
+
+#[test]
 fn clients_go_on_without_any_one_appliance_and_nothing_is_lost() {
     // Four appliances, of which three hold the volume; clients are at the fourth.
     let mut world = FleetWorld::supervised(4, 3, 3);
@@ -109,6 +150,7 @@ fn clients_go_on_without_any_one_appliance_and_nothing_is_lost() {
     world.end_well(3);
 }
 
+const COPIES_WITHIN: Duration = Duration::from_secs(60);
 const EVENTS: [(Role, Fault); 7] = [
     (Role::Owner, Fault::Killed),
     (Role::Leader, Fault::Killed),

@@ -37,9 +37,10 @@ fn what_clients_of_all_appliances_saw_while_some_failed_is_one_story() {
             faults += 1;
         }
         world.fleet.await_standing(4);
-        let calm = story.answered.load(Ordering::Relaxed) + 100 * CLIENTS as u64;
+        let calm = story.answered_to_each();
         eventually_within(Duration::from_secs(30), "the clients to go on", || {
-            (story.answered.load(Ordering::Relaxed) > calm).then_some(())
+            let now = story.answered_to_each();
+            now.iter().zip(&calm).all(|(now, then)| *now > then + 50).then_some(())
         });
         println!("{faults} disturbances");
     });
@@ -47,6 +48,8 @@ fn what_clients_of_all_appliances_saw_while_some_failed_is_one_story() {
     let unknown = history.iter().filter(|seen| seen.answered.is_none()).count();
     let writes = history.iter().filter(|seen| seen.kind == Kind::Write).count();
     println!("{} operations, {writes} writes, {unknown} of unknown fate", history.len());
+    let waits = history.iter().filter_map(|seen| Some(seen.answered? - seen.called));
+    println!("the longest wait for an answer: {:?}", waits.max().unwrap_or_default());
     assert!(history.len() > 2_000, "clients did something");
     if let Err(found) = check(&history) {
         panic!("{}: {:#?}", found.why, found.seen);
@@ -82,15 +85,16 @@ fn disturb(fleet: &mut Fleet, random: &mut Random, story: &Story) {
             let _ = fleet.nth(3).cli(&["object", "transfer", &path, &to]);
         }
     }
-    // Two at a time would be more than two copies bear: what is back has to have caught up.
-    let before = story.answered.load(Ordering::Relaxed);
+    // Two at a time would be more than two copies bear: what is back has to have caught up, and no
+    // call of before may still be on its way, since appliances remember calls as long as they run.
+    let before = story.answered_to_each();
     eventually_within(Duration::from_secs(60), "the fleet to be whole", || {
         let whole = (0..3).all(|number| {
             let shown = fleet.nth(number).cli(&["--json", "volume", "show", "demo"]);
             let shown: Option<serde_json::Value> = serde_json::from_str(&shown.stdout).ok();
             shown.is_some_and(|shown| shown["degraded"] == 0)
         });
-        let goes_on = story.answered.load(Ordering::Relaxed) > before;
+        let goes_on = story.answered_to_each().iter().zip(&before).all(|(now, then)| now > then);
         (whole && goes_on && fleet.stands(4)).then_some(())
     });
 }
@@ -107,7 +111,8 @@ impl Drop for StopAtEnd<'_> {
 struct Story {
     began: Instant,
     history: Mutex<Vec<Operation>>,
-    answered: AtomicU64,
+    /// How many calls of each client.
+    answered: [AtomicU64; CLIENTS],
     /// Every write writes another value.
     values: AtomicU64,
     stop: AtomicBool,
@@ -118,15 +123,20 @@ impl Story {
         Self {
             began: Instant::now(),
             history: Mutex::default(),
-            answered: AtomicU64::new(0),
+            answered: Default::default(),
             values: AtomicU64::new(INITIAL + 1),
             stop: AtomicBool::new(false),
         }
     }
 
-    fn tell(&self, operation: Operation) {
+    fn tell(&self, client: usize, operation: Operation) {
         self.history.lock().unwrap().push(operation);
-        self.answered.fetch_add(u64::from(operation.answered.is_some()), Ordering::Relaxed);
+        let answered = u64::from(operation.answered.is_some());
+        self.answered[client].fetch_add(answered, Ordering::Relaxed);
+    }
+
+    fn answered_to_each(&self) -> [u64; CLIENTS] {
+        self.answered.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }
 
@@ -253,7 +263,7 @@ impl Client<'_> {
                 None => return false,
             },
         };
-        self.story.tell(Operation { register, kind, value, called, answered });
+        self.story.tell(self.number, Operation { register, kind, value, called, answered });
         goes_on
     }
 }

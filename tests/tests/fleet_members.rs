@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests panic and wait")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::fleet::said_by;
 use tests::{Fleet, FleetWorld, Guests, Sandbox, eventually_within};
@@ -78,6 +78,41 @@ fn an_appliance_that_was_away_for_long_gets_a_whole_catalog_and_goes_on() {
 }
 
 #[test]
+fn an_appliance_that_was_cut_off_for_long_answers_at_once_when_it_is_back() {
+    let world = FleetWorld::new(3, 3, 2);
+    world.mount(0, 0);
+    world.mount(1, 1);
+    world.guests.first().sh("set -e; echo before >moved; sync moved; mkdir removed");
+    world.guests.second().sh("set -e; for n in $(seq 50); do echo $n >removed/$n; done; sync -f .");
+    // What bob has in hand when he is cut off must not keep him from opening the catalog anew: a
+    // file that has just come to him, files that he removes, and a client that waits.
+    assert_eq!(world.fleet.transfer("demo/moved", "bob").phase, "done");
+    world.guests.first().sh("rm removed/*");
+    world.fleet.partition(1);
+    let waiting =
+        world.guests.second().start("set -e; touch while-cut-off; cat moved; echo is back");
+    world.guests.first().sh("set -e; mkdir away; cd away
+         for d in $(seq 8); do mkdir $d; touch $d/f{1..200}; sleep 1; done");
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(!waiting.ended(), "{}", waiting.so_far());
+    let log = world.fleet.nth(1).log().len();
+    world.fleet.heal(1);
+    let healed = Instant::now();
+    let said = waiting.must_within(Duration::from_secs(60));
+    let answered = healed.elapsed();
+    assert_eq!(said, "before\nis back\n");
+    let log = world.fleet.nth(1).log()[log..].to_owned();
+    assert!(log.contains("too far behind: fetching an image"), "{log}");
+    println!("answered {answered:?} after it was back");
+    assert!(answered < BACK_WITHIN, "{answered:?}\n{log}");
+    world.fleet.await_standing(3);
+    world.fleet.await_whole("demo");
+    assert_eq!(world.guests.second().sh("ls away/*/ | grep -c f"), "1600\n");
+    (0..2).for_each(|number| world.guests.nth(number).unmount());
+    world.end_well(3);
+}
+
+#[test]
 fn two_appliances_and_a_witness_go_on_when_one_is_gone() {
     let sandbox = Sandbox::new();
     let mut fleet = Fleet::strangers(&sandbox, 3, 1024);
@@ -107,3 +142,7 @@ fn two_appliances_and_a_witness_go_on_when_one_is_gone() {
     fleet.nth(1).cli_ok(&["volume", "create", "later", "--on", "bob"]);
     guests.first().unmount();
 }
+
+/// The client tries a connection again after three seconds, and the image takes one; two busy
+/// processors are allowed the rest. Ten more is what one request in hand would cost.
+const BACK_WITHIN: Duration = Duration::from_secs(9);

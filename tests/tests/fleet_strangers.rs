@@ -58,6 +58,32 @@ fn an_appliance_with_volumes_or_with_another_fleet_is_refused() {
     assert_eq!(members(&fleet, 0), 1, "nobody came in");
 }
 
+#[test]
+fn appliances_with_one_token_find_together_and_one_on_an_empty_disk_comes_back() {
+    let sandbox = Sandbox::new();
+    let mut fleet = Fleet::unattended(&sandbox, 3, 512);
+    fleet.await_standing(3);
+    fleet.make_volume("media", &["bob", "cyd"]);
+
+    // A disk is lost with all that is on it: the appliance that founded the fleet founds no second
+    // one, but is taken in as what it is, a new one, as soon as its name is free.
+    fleet.nth_mut(0).kill9();
+    for entry in std::fs::read_dir(fleet.disk(0).path()).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    tests::eventually("the others to miss it", || {
+        let removed = fleet.nth(1).cli(&["fleet", "remove", "ada", "--dead", "--yes"]);
+        (removed.code == 0).then_some(())
+    });
+    fleet.nth_mut(0).restart();
+    fleet.await_standing(3);
+    assert!(fleet.first().cli_ok(&["volume", "list"]).contains("media"), "it is the same fleet");
+}
+
 /// The token of another invitation, which was never made.
 fn forged(token: &str) -> String {
     let (kept, last) = token.split_at(token.len() - 4);

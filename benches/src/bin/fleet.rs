@@ -102,33 +102,68 @@ fn forward(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figur
 /// The same calls on files of which one, two and three copies are kept.
 fn copies(options: &Options, fleet: &Fleet, runtime: &Runtime, rows: &mut Figures) {
     let time = Duration::from_secs(if options.quick { 2 } else { 5 });
-    let mib = if options.quick { 64 } else { 512 };
-    for calls in [Calls::WriteMebibyte, Calls::WritePageSync, Calls::ReadMebibyte] {
+    let (mib, rounds) = if options.quick { (64, 5) } else { (512, 15) };
+    for replicas in 1..=3 {
+        let name = format!("c{replicas}");
+        fleet.make_volume(&name, &fleet_names(3));
+        fleet.first().cli_ok(&["volume", "policy", &name, "--replicas", &replicas.to_string()]);
+    }
+    let bare = bare_stream(fleet, [0, 1], time);
+    let owner = fleet::address(fleet, 0);
+    let lane = |replicas: usize, file: &str| {
+        let export = format!("/c{replicas}");
+        let lane = runtime.block_on(async {
+            let made = File::make(owner, &export, file, mib).await;
+            made.at(owner).await
+        });
+        // What runs before this one left unwritten would slow it down.
+        rustix::fs::sync();
+        lane
+    };
+    for calls in [Calls::WriteMebibyte, Calls::ReadMebibyte] {
         let mut one = None;
-        for replicas in ["1", "2", "3"] {
-            let name = format!("c{replicas}");
-            let export = format!("/{name}");
-            if calls == Calls::WriteMebibyte {
-                fleet.make_volume(&name, &fleet_names(3));
-                fleet.first().cli_ok(&["volume", "policy", &name, "--replicas", replicas]);
-            }
-            let owner = fleet::address(fleet, 0);
-            let file = format!("{calls:?}");
-            let ran = runtime.block_on(async {
-                let made = File::make(owner, &export, &file, mib).await;
-                // What runs before this one left unwritten would slow it down.
-                rustix::fs::sync();
-                made.at(owner).await.run(calls, time).await
-            });
-            let what = format!("{}, copies: {replicas}", calls.name());
-            let (figure, unit) = match calls.is_bulk() {
-                true => (ran.mebibytes, "MiB/s"),
-                false => (ran.p50_micros, "µs p50"),
+        for replicas in 1..=3 {
+            let mut lane = lane(replicas, &format!("{calls:?}"));
+            let figure = runtime.block_on(lane.run(calls, time)).mebibytes;
+            let mut row = |what: &str, beside| {
+                let what = format!("{}, copies: {replicas}{what}", calls.name());
+                rows.push(Figure { what, figure, unit: "MiB/s", beside });
             };
-            rows.push(Figure { what, figure, unit, beside: one });
+            match one {
+                None => row("", None),
+                Some(one) => row(", beside 1", Some(one)),
+            }
+            if let (Some(one), Calls::WriteMebibyte, 2) = (one, calls, replicas) {
+                let sum = 1.0 / (1.0 / one + 1.0 / bare);
+                row(", beside 1 and a bare QUIC stream added up", Some(sum));
+            }
             one = one.or(Some(figure));
         }
     }
+    for replicas in 1..=3 {
+        let mut lane = lane(replicas, "commit");
+        let commits = (0..rounds).map(|_| runtime.block_on(lane.commit_of(COMMIT_MIB)));
+        let (commit, _) = percentiles(&commits.collect::<Vec<_>>());
+        let beside = Some(slowest_sync(fleet, replicas, COMMIT_MIB << 20, rounds));
+        let what = format!("COMMIT of {COMMIT_MIB} MiB, copies: {replicas}, p50, {BESIDE_SYNCS}");
+        rows.push(Figure { what, figure: commit, unit: "ms", beside });
+    }
+    for replicas in 1..=3 {
+        let mut lane = lane(replicas, "durable");
+        let figure = runtime.block_on(lane.run(Calls::WritePageSync, time)).p50_micros / 1e3;
+        let beside = Some(slowest_sync(fleet, replicas, PAGE_BYTES, rounds * 20));
+        let what =
+            format!("{}, copies: {replicas}, p50, {BESIDE_SYNCS}", Calls::WritePageSync.name());
+        rows.push(Figure { what, figure, unit: "ms", beside });
+    }
+}
+
+/// What syncs alone cost on so many of the appliances' disks at once: the slowest, in ms.
+fn slowest_sync(fleet: &Fleet, disks: usize, bytes: u64, rounds: usize) -> f64 {
+    let folders: Vec<_> = (0..disks).map(|number| fleet.disk(number).path()).collect();
+    let bytes = usize::try_from(bytes).expect("it fits memory");
+    let waits = fleet::slowest_sync(&folders, 2 * COMMIT_MIB, bytes, rounds);
+    percentiles(&waits.expect("the disks have room")).0
 }
 
 /// What QUIC itself does between two of the appliances, in MiB a second, each end on a thread of
@@ -246,6 +281,11 @@ const APPLIANCES: usize = 4;
 const DISK_MIB: u64 = 8192;
 
 const SMALL_MIB: u64 = 16;
+
+/// What is written before a COMMIT that is timed.
+const COMMIT_MIB: u64 = 64;
+const PAGE_BYTES: u64 = 4096;
+const BESIDE_SYNCS: &str = "beside the slowest of so many bare syncs at once";
 
 /// What a hand-over may hold requests up for, at the 99th percentile.
 const GOAL_PAUSE_MS: f64 = 50.0;

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{
-    Attributes, Change, Cookie, CreateHow, Identity, Name, ObjectId, ObjectKind, Refusal,
-    SetAttributes, SetTime, Span, Stability, Timestamp,
+    Attributes, Change, Cookie, CreateHow, Name, ObjectId, ObjectKind, Refusal, SetAttributes,
+    SetTime, Span, Stability, Timestamp,
 };
 use nfsserve::nfs::{
     fattr3, fileid3, filename3, ftype3, nfspath3, nfsstat3, nfstime3, sattr3, set_atime, set_gid3,
@@ -36,8 +36,7 @@ impl OurVolume {
     /// Over the volume of `stack`.
     #[must_use]
     pub fn new(stack: Stack) -> Self {
-        let (volume, identity) = (stack.volume, Identity::root());
-        let ask = Ask { volume, identity, key: None, read_only: false, view: None };
+        let ask = Ask { read_only: false, ..Ask::own(stack.volume) };
         Self { stack, ask, stops: Mutex::default() }
     }
 

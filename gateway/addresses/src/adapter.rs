@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::net::netlink::SOCK_DIAG;
 
 use crate::connection::{CONNECTIONS_MAX, Connection, Connections, Ends};
-use crate::diag::{self, Fate, Wanted};
+use crate::diag::{self, Fate, Found, Wanted};
 use crate::fault::{Deed, Fault};
 use crate::floating::{Floating, InterfaceName, VALID_SECONDS_MAX, VALID_SECONDS_MIN};
 use crate::netlink::Netlink;
@@ -41,19 +41,18 @@ pub struct Held {
     pub remaining: Option<Duration>,
 }
 
-/// What [`Addresses::destroy`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of an address's connections in [`Addresses::give_up`]. Their clients have heard
+/// nothing: the caller has them [`Addresses::tickle`]d from here, too, as of those that came lately
+/// the next holder does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-pub enum Destroyed {
-    /// So many sockets were ended. None is left, but for what came meanwhile.
-    Sockets(usize),
-    /// This kernel can't (it lacks `CONFIG_INET_DIAG_DESTROY`), and so many are left. The caller
-    /// logs it and closes its own connections of that address; they harm nobody before the
-    /// address comes back to this machine.
-    Unsupported {
-        /// How many, [`CONNECTIONS_MAX`] at most.
-        left: usize,
-    },
+pub enum Ended {
+    /// They were destroyed. None is left.
+    Destroyed(Vec<Connection>),
+    /// This kernel can't do that (it lacks `CONFIG_INET_DIAG_DESTROY`). The caller logs it and
+    /// closes its own connections of that address; they harm nobody before the address comes back
+    /// to this machine.
+    Left(Vec<Connection>),
 }
 
 /// What [`Addresses::tickle`] did.
@@ -144,17 +143,20 @@ impl Addresses {
     /// sent. The client's next connection then waits for the next holder, and for a second if it
     /// came too soon.
     ///
+    /// The next holder knows of no client that came after this machine could last tell the fleet:
+    /// the caller tickles those that ended here itself, for some seconds.
+    ///
     /// # Errors
     /// The address may still be there, or its connections. The caller tries again; the address
     /// goes by itself at the end of its lifetime.
-    pub fn give_up(&self, floating: &Floating) -> Result<Destroyed, Fault> {
+    pub fn give_up(&self, floating: &Floating) -> Result<Ended, Fault> {
         let index = route::index_of(&self.route, floating.interface());
         match index.and_then(|index| route::remove(&self.route, floating, index)) {
             Ok(()) => {}
             Err(fault) if is_absent(&fault) => {}
             Err(fault) => return Err(Deed::Remove(floating.clone()).failed(fault)),
         }
-        self.end_all(Wanted { address: floating.address(), port: None })
+        self.end_all(floating.address())
     }
 
     /// Tells the neighbours once that the address is at this machine: with ARP, in both forms
@@ -199,11 +201,8 @@ impl Addresses {
         let wanted = Wanted { address, port: Some(port) };
         let found = diag::established(&self.diag, wanted, CONNECTIONS_MAX)
             .map_err(|fault| Deed::List(address).failed(fault))?;
-        let list = found.items.iter().filter_map(|socket| {
-            // Both ends of a socket are of one family: nothing is lost here.
-            Connection::new(socket.local(), socket.remote()).ok()
-        });
-        Ok(Connections { list: list.collect(), cut: found.cut })
+        let list = found.items.iter().filter_map(connection_of).collect();
+        Ok(Connections { list, cut: found.cut })
     }
 
     /// Provokes the clients of these connections, which another machine served, to find out that
@@ -238,16 +237,6 @@ impl Addresses {
         done
     }
 
-    /// Ends the connections to `port` of `address`, established or about to be: the threads here
-    /// that use them get ECONNABORTED, the clients a reset if the address is still held.
-    ///
-    /// # Errors
-    /// Some may be left; the caller tries again. A kernel that can't is no error:
-    /// [`Destroyed::Unsupported`].
-    pub fn destroy(&self, address: IpAddr, port: u16) -> Result<Destroyed, Fault> {
-        self.end_all(Wanted { address, port: Some(port) })
-    }
-
     /// Where these addresses are on this machine now, on whatever interface: what an earlier run
     /// left behind, say, which the caller gives up.
     ///
@@ -273,17 +262,20 @@ impl Addresses {
         route::name_of(&self.route, index).ok()?.parse().ok()
     }
 
-    fn end_all(&self, wanted: Wanted) -> Result<Destroyed, Fault> {
-        let failed = |fault| Deed::Destroy(wanted.address).failed(fault);
-        let mut count = 0;
+    /// Ends all connections of an address that is no longer here, so that none comes meanwhile.
+    fn end_all(&self, address: IpAddr) -> Result<Ended, Fault> {
+        let failed = |fault| Deed::Destroy(address).failed(fault);
+        let wanted = Wanted { address, port: None };
+        let mut ended = Vec::new();
         for _ in 0..ROUNDS_MAX {
             let found = diag::alive(&self.diag, wanted, CONNECTIONS_MAX).map_err(failed)?;
             for socket in &found.items {
                 match diag::destroy(&self.diag, socket).map_err(failed)? {
-                    Fate::Destroyed => count += 1,
+                    Fate::Destroyed => ended.extend(connection_of(socket)),
                     Fate::Gone => {}
                     Fate::Unsupported => {
-                        return Ok(Destroyed::Unsupported { left: found.items.len() });
+                        let left = found.items.iter().filter_map(connection_of);
+                        return Ok(Ended::Left(left.collect()));
                     }
                 }
             }
@@ -291,8 +283,13 @@ impl Addresses {
                 break;
             }
         }
-        Ok(Destroyed::Sockets(count))
+        Ok(Ended::Destroyed(ended))
     }
+}
+
+/// Both ends of a socket are of one family, or it is no connection.
+fn connection_of(socket: &Found) -> Option<Connection> {
+    Connection::new(socket.local(), socket.remote()).ok()
 }
 
 /// Whether the kernel says that there is no such address, or no such interface.

@@ -19,7 +19,7 @@
 //! 3. The next holder calls [`Addresses::hold`], [`Addresses::announce`] and, with what the fleet
 //!    knows, [`Addresses::tickle`]: each client answers to it, is told that it knows no such
 //!    connection, and connects again at once, rather than after the 60 s in which the Linux NFS
-//!    client notices by itself.
+//!    client notices by itself. So does the holder before with those whose connections ended there.
 
 mod adapter;
 mod connection;
@@ -31,7 +31,7 @@ mod packets;
 mod raw;
 mod route;
 
-pub use self::adapter::{Addresses, Destroyed, Held, TICKLES_MAX, Tickled};
+pub use self::adapter::{Addresses, Ended, Held, TICKLES_MAX, Tickled};
 pub use self::connection::{BadConnection, CONNECTIONS_MAX, Connection, Connections};
 pub use self::fault::{Deed, Fault};
 pub use self::floating::{

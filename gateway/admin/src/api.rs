@@ -10,6 +10,7 @@ mod balance;
 mod events;
 mod extract;
 mod fleet;
+mod image;
 mod objects;
 mod openapi;
 mod scrub;
@@ -108,6 +109,9 @@ fn routes<O: Operator>() -> Routes<O> {
         .at("/v1/scrub", g(), get(scrub::show_scrubs::<O>))
         .at("/v1/scrub", p(), post(scrub::start_scrub::<O>))
         .at("/v1/scrub", d(), delete(scrub::stop_scrub::<O>))
+        .at("/v1/image", g(), get(image::show_image::<O>))
+        .at("/v1/image", p(), post(image::update_image::<O>))
+        .at("/v1/image/rollback", p(), post(image::roll_image_back::<O>))
         .at("/v1/ledger", g(), get(objects::show_ledger::<O>))
         .at("/v1/jobs", g(), get(objects::list_jobs::<O>))
         .at("/v1/jobs/{id}", g(), get(objects::show_job::<O>))

@@ -11,6 +11,7 @@ mod addresses;
 mod api;
 mod balance;
 mod files;
+mod image;
 mod listen;
 mod operator;
 mod scrub;
@@ -26,6 +27,7 @@ pub use balance::{
     BalancedDiskView, DrainPartView, DrainPlanView, FlowView, PaceView, RebalancePlanView,
     RebalanceRunView, RebalanceView,
 };
+pub use image::{ImageChange, ImageView, SIGNATURE_HEADER, SlotView, Upload};
 pub use listen::{SocketFault, serve_metrics, serve_tls, serve_unix};
 pub use operator::{Operator, Problem, ProblemKind};
 pub use scrub::{DamageView, ScrubEnd, ScrubFile, ScrubFound, ScrubView, ScrubWanted};

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::addresses::{AddressMove, AddressView};
 use crate::balance::{DrainPlanView, RebalanceView};
+use crate::image::{ImageChange, ImageView, Upload};
 use crate::scrub::{ScrubView, ScrubWanted};
 use crate::views::{
     CheckView, CreateVolume, DeletedVolumeView, DrainView, EventView, ExplainView, FaultView,
@@ -258,6 +259,19 @@ pub trait Operator: Send + Sync + 'static {
 
     /// Stops to scrub at all appliances.
     fn stop_scrub(&self) -> impl Future<Output = Vec<ScrubView>> + Send;
+
+    /// What this appliance boots from.
+    fn image(&self) -> Result<ImageView, Problem>;
+
+    /// Takes a signed image as what is booted next.
+    fn update_image(
+        &self,
+        signature: String,
+        upload: Upload,
+    ) -> impl Future<Output = Result<ImageChange, Problem>> + Send;
+
+    /// Makes the image before what is booted next.
+    fn roll_image_back(&self) -> impl Future<Output = Result<ImageChange, Problem>> + Send;
 
     /// What opens the API over TCP.
     fn token(&self) -> Result<TokenView, Problem>;

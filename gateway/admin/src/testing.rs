@@ -8,6 +8,7 @@ use model::{Entropy, ExportRule};
 
 use crate::addresses::{AddressMove, AddressView};
 use crate::balance::{DrainPlanView, PaceView, RebalanceRunView, RebalanceView};
+use crate::image::{ImageChange, ImageView, SlotView, Upload};
 use crate::operator::{Operator, Problem, ProblemKind};
 use crate::scrub::{ScrubView, ScrubWanted};
 use crate::views::{
@@ -346,6 +347,29 @@ impl Operator for FakeOperator {
     async fn stop_scrub(&self) -> Vec<ScrubView> {
         self.note("stop the scrub");
         vec![scrub("paused", None)]
+    }
+
+    fn image(&self) -> Result<ImageView, Problem> {
+        let file = "holdfast-00000001.efi".to_owned();
+        let slot =
+            SlotView { file: file.clone(), bytes: 1, state: "kept".to_owned(), running: true };
+        let version = "0.1.0".to_owned();
+        Ok(ImageView { version, booted: Some(file), slots: vec![slot], refuses: None })
+    }
+
+    async fn update_image(
+        &self,
+        signature: String,
+        upload: Upload,
+    ) -> Result<ImageChange, Problem> {
+        let bytes = axum::body::to_bytes(upload, 1 << 20).await.unwrap();
+        self.note(format!("update the image: {signature}, {} bytes", bytes.len()));
+        Ok(ImageChange { file: "holdfast-00000002+1.efi".to_owned(), restarts: true })
+    }
+
+    async fn roll_image_back(&self) -> Result<ImageChange, Problem> {
+        self.note("roll the image back");
+        Ok(ImageChange { file: "holdfast-00000003+1.efi".to_owned(), restarts: true })
     }
 
     fn token(&self) -> Result<TokenView, Problem> {

@@ -3,6 +3,7 @@
 mod balance;
 mod events;
 mod fleet;
+mod image;
 mod object;
 mod scrub;
 mod volume;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 use self::events::NotifyVerb;
 use self::fleet::{FleetVerb, JobVerb};
+use self::image::ImageVerb;
 use self::object::ObjectVerb;
 use self::scrub::ScrubVerb;
 use self::volume::VolumeVerb;
@@ -97,6 +99,9 @@ enum Verb {
     /// Try the webhooks and mails that the configuration names
     #[command(subcommand)]
     Notify(NotifyVerb),
+    /// Show and change what an appliance boots from, if that is an image
+    #[command(subcommand)]
+    Image(ImageVerb),
     /// Show which files changed their owner, when and why
     Ledger,
     /// Show what opens this appliance's admin API to other machines
@@ -249,6 +254,7 @@ fn talk(client: &Client, show: Show, verb: Verb) -> Result<ExitCode, String> {
         Verb::Events { follow: false } => events::list(client, show),
         Verb::Events { follow: true } => events::follow(client, show),
         Verb::Notify(NotifyVerb::Test) => events::try_targets(client, show),
+        Verb::Image(verb) => image::image(client, show, verb),
         Verb::Ledger => object::ledger(client, show, None),
         Verb::Admin(AdminVerb::Token) => {
             let token: TokenView = client.ask(Method::Get, "/v1/admin/token")?;

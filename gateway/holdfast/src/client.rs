@@ -67,6 +67,20 @@ pub enum Method {
     Delete,
 }
 
+/// What goes with a request.
+#[derive(Default)]
+struct Sent {
+    headers: Vec<(&'static str, String)>,
+    bytes: Vec<u8>,
+}
+
+impl Sent {
+    fn json(value: &impl Serialize) -> Result<Self, String> {
+        let bytes = serde_json::to_vec(value).map_err(|e| e.to_string())?;
+        Ok(Self { headers: vec![("content-type", "application/json".to_owned())], bytes })
+    }
+}
+
 impl Client {
     /// The appliance whose socket is at `socket`.
     pub fn new(socket: PathBuf) -> Self {
@@ -83,7 +97,7 @@ impl Client {
     /// # Errors
     /// A sentence for the operator.
     pub fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, String> {
-        decode(&self.exchange(method, path, None)?)
+        decode(&self.exchange(method, path, Sent::default())?)
     }
 
     /// Sends something, and reads the answer.
@@ -95,8 +109,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, String> {
-        let body = serde_json::to_vec(body).map_err(|e| e.to_string())?;
-        decode(&self.exchange(Method::Post, path, Some(body))?)
+        decode(&self.exchange(Method::Post, path, Sent::json(body)?)?)
     }
 
     /// Tells it to do something that has no answer but success.
@@ -104,7 +117,7 @@ impl Client {
     /// # Errors
     /// A sentence for the operator.
     pub fn tell(&self, method: Method, path: &str) -> Result<(), String> {
-        self.exchange(method, path, None).map(drop)
+        self.exchange(method, path, Sent::default()).map(drop)
     }
 
     /// Sends something that has no answer but success.
@@ -112,17 +125,30 @@ impl Client {
     /// # Errors
     /// A sentence for the operator.
     pub fn tell_json(&self, path: &str, body: &impl Serialize) -> Result<(), String> {
-        let body = serde_json::to_vec(body).map_err(|e| e.to_string())?;
-        self.exchange(Method::Post, path, Some(body)).map(drop)
+        self.exchange(Method::Post, path, Sent::json(body)?).map(drop)
     }
 
-    fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, String> {
+    /// Sends bytes and what a header says of them, and reads the answer.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn send_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        header: (&'static str, String),
+        bytes: Vec<u8>,
+    ) -> Result<T, String> {
+        let kind = ("content-type", "application/octet-stream".to_owned());
+        decode(&self.exchange(Method::Post, path, Sent { headers: vec![kind, header], bytes })?)
+    }
+
+    fn exchange(&self, method: Method, path: &str, sent: Sent) -> Result<Bytes, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| e.to_string())?;
         let (status, bytes) = runtime
-            .block_on(self.send(method, path, body.unwrap_or_default()))
+            .block_on(self.send(method, path, sent))
             .map_err(|e| self.unreachable(e.as_ref()))?;
         if status.is_success() {
             return Ok(bytes);
@@ -137,7 +163,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Vec<u8>,
+        sent: Sent,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
         let (stream, host, token): (Box<dyn Stream>, &str, _) = match &self.0 {
             Way::Socket(socket) => (Box::new(UnixStream::connect(socket).await?), "holdfast", None),
@@ -158,10 +184,11 @@ impl Client {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {}", token.as_str()));
         }
-        if !body.is_empty() {
-            request = request.header("content-type", "application/json");
+        for (name, value) in sent.headers {
+            request = request.header(name, value);
         }
-        let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
+        let body = Full::new(Bytes::from(sent.bytes));
+        let answer = sender.send_request(request.body(body)?).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?;
         Ok((status, body.to_bytes()))

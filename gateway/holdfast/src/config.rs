@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use addresses::Floating as FloatingAddress;
-use admin::ExportView;
+use admin::{ExportView, Token};
 use model::{ExportAccess, ExportRule, RootDirectory, Squash, is_volume_name};
 use nfs_server::{RpcbindMode, Settings};
 use notices::Targets;
 use ownership::{ADDRESSES_MAX, FLOATING_MAX, Labels};
 use serde::Deserialize;
 use thiserror::Error;
+
+mod fleet;
+
+pub use fleet::Together;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +35,9 @@ pub struct Config {
     /// What this appliance says of itself, for placement: site, rack and whatever else.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The fleet that it founds or joins by itself.
+    #[serde(default)]
+    pub fleet: Together,
     /// The operator's door.
     #[serde(default)]
     pub admin: Admin,
@@ -46,6 +53,9 @@ pub struct Config {
     /// Addresses that move between appliances.
     #[serde(default)]
     pub floating: Floating,
+    /// What the appliance boots from.
+    #[serde(default)]
+    pub image: Image,
     /// How much at once.
     #[serde(default)]
     pub limits: Limits,
@@ -110,7 +120,7 @@ impl Mesh {
 }
 
 /// `[admin]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// The unix socket.
@@ -119,6 +129,18 @@ pub struct Admin {
     pub metrics_listen: String,
     /// Where operators on other machines ask, over TLS and with the token; empty is nowhere.
     pub listen: String,
+    /// The token; empty is one that this appliance makes up.
+    pub token: String,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { socket, metrics_listen, listen, token } = self;
+        let mut shown = f.debug_struct("Admin");
+        shown.field("socket", socket).field("metrics_listen", metrics_listen);
+        shown.field("listen", listen).field("token", &!token.is_empty()).finish()
+    }
 }
 
 impl Admin {
@@ -229,6 +251,18 @@ impl Floating {
         }
         Ok(())
     }
+}
+
+/// `[image]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Image {
+    /// Where the EFI partition is mounted; empty if it does not run from an image.
+    pub esp: PathBuf,
+    /// The boot file that runs now, by its name.
+    pub booted: String,
+    /// Whose images are taken: a minisign public key. Empty is nobody's.
+    pub public_key: String,
 }
 
 /// `[limits]`
@@ -398,9 +432,15 @@ impl Config {
         if self.mesh.advertise.len() > ADDRESSES_MAX {
             return bad("mesh.advertise", format!("at most {ADDRESSES_MAX} addresses"));
         }
+        self.fleet.check(&self.mesh).map_err(|reason| ("fleet".to_owned(), reason))?;
         self.admin.remote().map_err(|reason| ("admin.listen".to_owned(), reason))?;
+        if !self.admin.token.is_empty() && Token::parse(&self.admin.token).is_none() {
+            return bad("admin.token", "must be 64 hex digits: `openssl rand -hex 32`".to_owned());
+        }
         let floating = self.floating.check(&self.nfs.listen);
         floating.map_err(|reason| ("floating".to_owned(), reason))?;
+        let image = crate::image::Image::new(&self.image).map(drop);
+        image.map_err(|reason| ("image.public_key".to_owned(), reason))?;
         self.scrub.check()?;
         if self.limits.open_files_max < OPEN_FILES_LEAST {
             return bad("limits.open_files_max", format!("must be at least {OPEN_FILES_LEAST}"));
@@ -482,6 +522,7 @@ impl Default for Admin {
             socket: PathBuf::from(SOCKET_DEFAULT),
             metrics_listen: "127.0.0.1:9049".to_owned(),
             listen: String::new(),
+            token: String::new(),
         }
     }
 }

@@ -1,17 +1,16 @@
 //! The appliance's part in a fleet: the mesh it talks through, and the way in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use catalog::FjallStore;
 use mesh::{
     Congestion, Credentials, FleetAuthority, FrameVersions, Invitation, Parts, QuicMesh, Settings,
 };
 use model::{Clock, Entropy};
 use nfs_server::Closer;
-use ownership::MemberKind;
+use ownership::{Authority, FleetCommand, MemberKind};
 use router::{Answering, Certifier, Clients, JoinReply, JoinRequest, Router};
 
 use crate::adapters::MeshCertifier;
@@ -21,10 +20,13 @@ use crate::serve::Opened;
 /// The NFS door's connections.
 pub struct NfsClients(pub Closer);
 
-#[async_trait]
 impl Clients for NfsClients {
-    async fn close_all(&self) {
+    fn close_all(&self) {
         self.0.close_all();
+    }
+
+    fn close_at(&self, address: IpAddr) {
+        self.0.close_at(address);
     }
 }
 
@@ -105,8 +107,8 @@ pub async fn secret(router: &Router<FjallStore>) -> [u8; 32] {
     }
 }
 
-/// Asks the fleet behind `token`, at `address`, to admit this appliance; on success the next start
-/// joins it.
+/// Asks the fleet that `invitation` names, at `address`, to admit this appliance; on success the
+/// next start joins it.
 ///
 /// # Errors
 /// A sentence for the operator: nothing has changed here.
@@ -114,8 +116,8 @@ pub async fn join(
     opened: &Opened,
     config: &Config,
     clock: Arc<dyn Clock>,
-    token: &str,
-    address: SocketAddr,
+    invitation: &Invitation,
+    (address, wait): (SocketAddr, Duration),
     kind: MemberKind,
 ) -> Result<(), String> {
     let fleet = opened.router.fleet_now();
@@ -128,7 +130,6 @@ pub async fn join(
             volume.name
         ));
     }
-    let invitation: Invitation = token.parse().map_err(|e| format!("the token: {e}"))?;
     let request = JoinRequest {
         secret: invitation.secret(),
         appliance: opened.appliance,
@@ -138,7 +139,7 @@ pub async fn join(
         kind,
     };
     let bytes = router::encode(&request);
-    let reply = mesh::join(address, invitation.fleet(), bytes, clock, JOIN_WAIT).await;
+    let reply = mesh::join(address, invitation.fleet(), bytes, clock, wait).await;
     let reply = reply.map_err(|fault| format!("{address}: {fault}"))?;
     match router::decode(&reply) {
         Ok(JoinReply::Admitted(admission)) => opened
@@ -147,6 +148,55 @@ pub async fn join(
             .map_err(|e| format!("admitted, but that could not be noted: {e}; empty this root")),
         Ok(JoinReply::Refused(why)) => Err(why),
         Err(_) => Err(format!("{address}: its answer can't be read")),
+    }
+}
+
+/// How an appliance stands to the fleet that its configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// It is of its fleet, or the configuration names none.
+    Here,
+    /// It was admitted: it joins with its next start.
+    Admitted,
+}
+
+/// Founds or joins the fleet that the configuration names, if this appliance is of none yet; asks
+/// until somebody answers.
+///
+/// # Errors
+/// A sentence for the operator: this appliance can be of no fleet.
+pub async fn find_together(
+    opened: &Opened,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Together, String> {
+    let Some(token) = config.fleet.token()? else { return Ok(Together::Here) };
+    let fleet = opened.router.fleet_now();
+    if opened.joined.is_some() || fleet.authority().is_some() {
+        return Ok(Together::Here);
+    }
+    let invitation = token.invitation(opened.appliance);
+    let mut round = 0_u32;
+    loop {
+        for address in config.fleet.peers()? {
+            let (clock, at) = (clock.clone(), (address, ASK_WAIT));
+            match join(opened, config, clock, &invitation, at, MemberKind::Full).await {
+                Ok(()) => return Ok(Together::Admitted),
+                // Seldom: it may go on for hours.
+                Err(why) if round.is_power_of_two() => tracing::warn!(why, "not of a fleet yet"),
+                Err(why) => tracing::debug!(why, "not of a fleet yet"),
+            }
+        }
+        round += 1;
+        // Who founded it, and lost its disk, is to come back to what is there.
+        if config.fleet.found && (config.fleet.join.is_empty() || round >= FOUNDER_ASKS) {
+            let authority = Authority(token.authority().to_bytes());
+            let founded = opened.router.command(FleetCommand::SetAuthority { authority }).await;
+            founded.map_err(|refusal| format!("the fleet can't be founded: {refusal}"))?;
+            tracing::info!("founded the fleet that the configuration names");
+            return Ok(Together::Here);
+        }
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
     }
 }
 
@@ -168,4 +218,10 @@ pub fn new_invitation(authority: &[u8], entropy: &dyn Entropy) -> Result<Invitat
 const RENEW_EVERY: Duration = Duration::from_secs(24 * 3600);
 const BIND_AGAIN_AFTER: Duration = Duration::from_secs(2);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-const JOIN_WAIT: Duration = Duration::from_secs(15);
+/// What an operator waits for an answer.
+pub const JOIN_WAIT: Duration = Duration::from_secs(15);
+/// For one of several; who was admitted and did not hear of it is told when it asks again.
+const ASK_WAIT: Duration = Duration::from_secs(3);
+/// Rounds in which the founder of a fleet asks whether there is one already.
+const FOUNDER_ASKS: u32 = 3;
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);

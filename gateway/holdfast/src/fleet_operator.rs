@@ -4,6 +4,7 @@ mod addresses;
 mod balance;
 mod files;
 mod fleet;
+mod image;
 mod leaving;
 mod notify;
 mod scrub;
@@ -14,11 +15,11 @@ use std::time::Duration;
 
 use admin::{
     AddressMove, AddressView, CheckView, CreateVolume, DeletedVolumeView, DiskView, DrainPlanView,
-    DrainView, EventView, ExplainView, ExportView, FaultView, FleetView, InvitationView, Invite,
-    JobView, Join, LabelsView, LedgerView, OpenInvitationView, Operator, PinWanted, Problem,
-    ProblemKind, RebalanceView, RemoteView, RemovalHow, RemovalView, ScrubView, ScrubWanted,
-    StatusView, Token, TokenView, Transfer, TransferTo, TrialView, Undelete, VolumeMembers,
-    VolumePolicy, VolumeView, WhereView,
+    DrainView, EventView, ExplainView, ExportView, FaultView, FleetView, ImageChange, ImageView,
+    InvitationView, Invite, JobView, Join, LabelsView, LedgerView, OpenInvitationView, Operator,
+    PinWanted, Problem, ProblemKind, RebalanceView, RemoteView, RemovalHow, RemovalView, ScrubView,
+    ScrubWanted, StatusView, Token, TokenView, Transfer, TransferTo, TrialView, Undelete, Upload,
+    VolumeMembers, VolumePolicy, VolumeView, WhereView,
 };
 use catalog::FjallStore;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -29,6 +30,7 @@ use router::{OperatorRefusal, Router, ScrubAsk, VolumeStatus};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::image::Image;
 use crate::serve::Opened;
 
 /// Everything the API needs of the running appliance.
@@ -53,6 +55,8 @@ pub struct FleetOperator {
     pub metrics: PrometheusHandle,
     /// Changes of one volume's exports are read, changed and written: one at a time.
     pub exports: tokio::sync::Mutex<()>,
+    /// What it boots from, if that is an image.
+    pub image: Image,
     /// What opens the admin API over TCP.
     pub token: Token,
     /// Where that is, if it is.
@@ -318,6 +322,22 @@ impl Operator for FleetOperator {
 
     async fn stop_scrub(&self) -> Vec<ScrubView> {
         self.ask_scrubs(ScrubAsk::Stop).await
+    }
+
+    fn image(&self) -> Result<ImageView, Problem> {
+        self.image_view()
+    }
+
+    async fn update_image(
+        &self,
+        signature: String,
+        upload: Upload,
+    ) -> Result<ImageChange, Problem> {
+        self.take_image(&signature, upload).await
+    }
+
+    async fn roll_image_back(&self) -> Result<ImageChange, Problem> {
+        self.boot_previous_image().await
     }
 
     fn token(&self) -> Result<TokenView, Problem> {

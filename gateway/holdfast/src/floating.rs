@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use addresses::{Addresses, Connection, Destroyed, Fault, Floating, TICKLES_MAX};
+use addresses::{Addresses, Connection, Ended, Fault, Floating, TICKLES_MAX};
 use catalog::FjallStore;
 use model::Clock;
 use ownership::AddressOffer;
@@ -101,13 +101,44 @@ struct Kept {
     course: Course,
     /// The clients of the holder before.
     before: Vec<AddressClient>,
+    /// Those that were connected here when it was given up.
+    left: Left,
     /// What was wrong last; told once.
     fault: Option<String>,
 }
 
 impl Kept {
     fn new(floating: Floating) -> Self {
-        Self { floating, course: Course::new(), before: Vec::new(), fault: None }
+        let (course, before, left) = (Course::new(), Vec::new(), Left::default());
+        Self { floating, course, before, left, fault: None }
+    }
+}
+
+/// Clients that were connected when an address was given up. Whoever came lately is known to no
+/// other appliance: while this one was cut off, or stood still with its door open. They are
+/// provoked from here, and answer to whoever holds the address by then.
+#[derive(Default)]
+struct Left {
+    connections: Vec<Connection>,
+    next: Duration,
+    until: Duration,
+}
+
+impl Left {
+    fn begin(&mut self, now: Duration, connections: Vec<Connection>) {
+        *self = Self { connections, next: now, until: now + PROVOKE_FOR };
+    }
+
+    /// Whom to provoke now.
+    fn due(&mut self, now: Duration) -> &[Connection] {
+        if now >= self.until {
+            self.connections.clear();
+        }
+        if now < self.next {
+            return &[];
+        }
+        self.next = now + PROVOKE_EVERY;
+        &self.connections
     }
 }
 
@@ -118,7 +149,8 @@ impl Keeper {
         while !stop.load(Ordering::Acquire) {
             let Self { kernel, router, clock, ports, kept } = &mut self;
             for kept in kept.iter_mut() {
-                tend(kernel, router, clock.as_ref(), (kept, ports));
+                tend(kernel, router, clock.as_ref(), kept);
+                provoke(kernel, kept.left.due(clock.since_boot()));
             }
             let held = kept.iter().filter(|kept| kept.course.is_held()).count();
             metrics::gauge!(HELD).set(held as f64);
@@ -134,8 +166,8 @@ impl Keeper {
         for _ in 0..LAST_TRIES {
             let left = self.kept.iter_mut().filter(|kept| kept.course.is_held());
             let failed = left.filter_map(|kept| {
-                let outcome =
-                    perform(&self.kernel, &self.router, (kept, &self.ports), Deed::GiveUp);
+                let now = self.clock.since_boot();
+                let outcome = perform(&self.kernel, &self.router, (kept, now), Deed::GiveUp);
                 kept.course.done(Duration::ZERO, Deed::GiveUp, outcome);
                 (outcome == Outcome::Failed).then_some(())
             });
@@ -171,19 +203,14 @@ impl Keeper {
 }
 
 /// Does what there is to do about one address.
-fn tend(
-    kernel: &Addresses,
-    router: &Router<FjallStore>,
-    clock: &dyn Clock,
-    (kept, ports): (&mut Kept, &[u16]),
-) {
+fn tend(kernel: &Addresses, router: &Router<FjallStore>, clock: &dyn Clock, kept: &mut Kept) {
     for _ in 0..DEEDS_MAX {
         // Both anew each time: this thread may have stood still meanwhile.
         let wish = router.address_wish(kept.floating.address());
         let Some(deed) = kept.course.next(clock.since_boot(), wish) else { return };
         // The lifetime runs from before the kernel was asked.
         let now = clock.since_boot();
-        let outcome = perform(kernel, router, (kept, ports), deed);
+        let outcome = perform(kernel, router, (kept, now), deed);
         kept.course.done(now, deed, outcome);
         if outcome == Outcome::Failed {
             return;
@@ -194,7 +221,7 @@ fn tend(
 fn perform(
     kernel: &Addresses,
     router: &Router<FjallStore>,
-    (kept, ports): (&mut Kept, &[u16]),
+    (kept, now): (&mut Kept, Duration),
     deed: Deed,
 ) -> Outcome {
     let floating = &kept.floating;
@@ -204,6 +231,7 @@ fn perform(
             router.note_address(floating.address(), AddressPlace::Here);
             let taken = kernel.hold(floating, LIFETIME);
             if taken.is_ok() {
+                kept.left = Left::default();
                 kept.before = router.clients_before(floating.address());
                 let clients = kept.before.len();
                 tracing::info!(%floating, %view, clients, "takes a floating address");
@@ -213,14 +241,20 @@ fn perform(
         }
         Deed::Renew => kernel.hold(floating, LIFETIME),
         Deed::Shout => shout(kernel, kept),
-        Deed::GiveUp => give_up(kernel, router, kept, ports).map(|destroyed| {
+        Deed::GiveUp => kernel.give_up(floating).map(|ended| {
             router.note_address(floating.address(), AddressPlace::Away);
             if kept.course.is_held() {
                 tracing::info!(%floating, "gives a floating address up");
             }
-            if let Destroyed::Unsupported { left: left @ 1.. } = destroyed {
-                tracing::warn!(%floating, left, "this kernel can't end connections (INET_DIAG_DESTROY)");
-            }
+            let connections = match ended {
+                Ended::Destroyed(connections) => connections,
+                Ended::Left(left) => {
+                    let left_over = left.len();
+                    tracing::warn!(%floating, left_over, "this kernel can't end connections (INET_DIAG_DESTROY)");
+                    left
+                }
+            };
+            kept.left.begin(now, connections);
         }),
     };
     let fault = done.err().map(|fault: Fault| fault.to_string());
@@ -244,12 +278,16 @@ fn shout(kernel: &Addresses, kept: &Kept) -> Result<(), Fault> {
         Connection::new(local, client.client).ok()
     };
     let connections: Vec<Connection> = kept.before.iter().filter_map(connection).collect();
-    let tickled = kernel.tickle(&connections);
+    provoke(kernel, &connections);
+    announced
+}
+
+fn provoke(kernel: &Addresses, connections: &[Connection]) {
+    let tickled = kernel.tickle(connections);
     metrics::counter!(TICKLED).increment(tickled.sent as u64);
     if let Some(fault) = tickled.fault {
         tracing::debug!(%fault, "a client of a floating address is not provoked");
     }
-    announced
 }
 
 /// Tells the router who is connected to a held address.
@@ -277,26 +315,6 @@ fn tell_clients(kernel: &Addresses, router: &Router<FjallStore>, ports: &[u16], 
     router.note_clients(address, clients);
 }
 
-/// Of connections that were made while this appliance was cut off nobody else knows: their clients
-/// are told as long as the address is here. Others hear of it from the next holder alone, and so do
-/// not come back before that one has it.
-fn give_up(
-    kernel: &Addresses,
-    router: &Router<FjallStore>,
-    kept: &Kept,
-    ports: &[u16],
-) -> Result<Destroyed, Fault> {
-    if kept.course.is_held() && !router.has_lease() {
-        for port in ports {
-            let ended = kernel.destroy(kept.floating.address(), *port);
-            if let Err(fault) = ended {
-                tracing::warn!(%fault, "floating addresses");
-            }
-        }
-    }
-    kernel.give_up(&kept.floating)
-}
-
 fn wait(time: Duration) {
     #[expect(clippy::disallowed_methods, reason = "an adapter, in a thread of its own")]
     std::thread::sleep(time);
@@ -312,9 +330,32 @@ const TAKEN: &str = "holdfast_floating_takeovers_total";
 const TICKLED: &str = "holdfast_floating_tickles_total";
 /// A lapsed lease, or a new holder, is noticed so much late.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A client answers at most once in half a second, to a holder that may come seconds later.
+const PROVOKE_EVERY: Duration = Duration::from_millis(500);
+const PROVOKE_FOR: Duration = Duration::from_secs(10);
 /// A connection that is younger when its holder dies is not provoked.
 const CONNECTIONS_EVERY: Duration = Duration::from_millis(250);
 /// Take, shout, and what a change of mind meanwhile asks for.
 const DEEDS_MAX: usize = 4;
 /// What can't be given up goes by itself.
 const LAST_TRIES: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_of_an_address_that_was_given_up_are_provoked_for_a_while() {
+        let at = Duration::from_millis;
+        let ends = ("10.0.0.9:2049".parse().unwrap(), "10.0.0.7:700".parse().unwrap());
+        let connection = Connection::new(ends.0, ends.1).unwrap();
+        let mut left = Left::default();
+        assert_eq!(left.due(at(0)), [], "nobody was here");
+        left.begin(at(1000), vec![connection]);
+        let provoked = |left: &mut Left, from: u64, until: u64| {
+            (from / 50..until / 50).filter(|tick| left.due(at(tick * 50)).len() == 1).count()
+        };
+        assert_eq!(provoked(&mut left, 1000, 2000), 2);
+        assert_eq!(provoked(&mut left, 2000, 60_000), 18, "until the next holder must have it");
+    }
+}

@@ -13,6 +13,7 @@ mod fleet;
 mod fleet_operator;
 mod floating;
 mod happenings;
+mod image;
 mod ledger;
 mod print;
 mod remote_admin;
@@ -20,6 +21,7 @@ mod root;
 mod runs;
 mod scrub_file;
 mod serve;
+mod small_file;
 mod supervise;
 mod telemetry;
 mod utc;
@@ -27,7 +29,8 @@ mod utc;
 use std::process::ExitCode;
 
 /// Big payload buffers come and go with every request; mimalloc keeps them instead of giving them
-/// back to the kernel and faulting them in again.
+/// back to the kernel and faulting them in again. Without huge pages: with them a hundred thousand
+/// names took 270 MiB instead of 150, and nothing was faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

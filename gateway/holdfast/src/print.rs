@@ -4,6 +4,7 @@ mod addresses;
 mod balance;
 mod events;
 mod fleet;
+mod image;
 mod scrub;
 
 use admin::{CheckView, DeletedVolumeView, ExportView, FaultView, JobView, StatusView, VolumeView};
@@ -14,6 +15,7 @@ pub use self::addresses::*;
 pub use self::balance::*;
 pub use self::events::*;
 pub use self::fleet::*;
+pub use self::image::*;
 pub use self::scrub::*;
 
 /// The appliance at a glance.

@@ -23,7 +23,10 @@ impl RemoteAdmin {
     pub fn open(config: &Config, root: &Path, entropy: &dyn Entropy) -> Result<Self, String> {
         let dir = root.join("admin");
         let in_dir = |e: std::io::Error| format!("{}: {e}", dir.display());
-        let token = Token::open(&dir, entropy).map_err(in_dir)?;
+        let token = match Token::parse(&config.admin.token) {
+            Some(token) => token,
+            None => Token::open(&dir, entropy).map_err(in_dir)?,
+        };
         let door = match config.admin.remote()? {
             Some(listen) => Some((listen, Identity::open(&dir, &names(config)).map_err(in_dir)?)),
             None => None,

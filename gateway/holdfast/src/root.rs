@@ -16,9 +16,8 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +25,8 @@ use catalog::{FjallSettings, FjallStore};
 use extents::{Disk, Objects, Sink, Space};
 use model::{ApplianceId, Clock, Entropy, VolumeId};
 use router::{Admission, OpenedVolume, StartFault, VolumeFactory};
+
+use crate::small_file::{self, sync_dir};
 
 /// A root folder that this process has locked.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Root {
                 // Raft has no member 0.
                 let number = u64::from_le_bytes(raw) | 1;
                 let text = format!("{IDENTITY_PREFIX}{number:016x}\n");
-                self.write_durably("identity", text.as_bytes())
+                small_file::replace(&self.path.join("identity"), text.as_bytes())
                     .map_err(|e| fault(e.to_string()))?;
                 Ok(ApplianceId::new(number))
             }
@@ -162,7 +163,7 @@ impl Root {
     /// # Errors
     /// As the file system says; the next start then counts as unclean.
     pub fn set_clean_mark(&self) -> io::Result<()> {
-        self.write_durably(CLEAN_MARK, b"")
+        small_file::replace(&self.path.join(CLEAN_MARK), b"")
     }
 
     /// Notes that this appliance was admitted to a fleet; the next start joins it.
@@ -170,7 +171,7 @@ impl Root {
     /// # Errors
     /// As the file system says; then nothing is noted.
     pub fn set_joining(&self, admission: &Admission) -> io::Result<()> {
-        self.write_durably(JOINING, &router::encode(admission))
+        small_file::replace(&self.path.join(JOINING), &router::encode(admission))
     }
 
     /// The fleet that this appliance joined, if it did not found its own. When it was just
@@ -202,21 +203,6 @@ impl Root {
             Err(e) => Err(fault(&joined, e.to_string())),
         }
     }
-
-    fn write_durably(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let (path, fresh) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        // Some of what is written is secret.
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        sync_dir(&self.path)
-    }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// Opens and deletes volumes below a root.

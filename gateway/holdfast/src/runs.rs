@@ -2,13 +2,15 @@
 //!
 //! Invariant: the file is there from the beginning of a rebalance to its end, so that one goes on
 //! after a restart; what can't be read costs only that. Absent on purpose: the plan, which is made
-//! anew, and fsync.
+//! anew.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use router::{RunId, RunKeeper};
+
+use crate::small_file;
 
 /// The file.
 pub struct RunFile(PathBuf);
@@ -19,12 +21,6 @@ impl RunFile {
         Self(path)
     }
 
-    fn write(&self, run: &RunId) -> io::Result<()> {
-        let new = self.0.with_extension("new");
-        fs::write(&new, serde_json::to_vec(run)?)?;
-        fs::rename(&new, &self.0)
-    }
-
     fn warn(&self, error: &io::Error, what: &str) {
         tracing::warn!(path = %self.0.display(), %error, "{what}");
     }
@@ -32,23 +28,18 @@ impl RunFile {
 
 impl RunKeeper for RunFile {
     fn load(&self) -> Option<RunId> {
-        let text = match fs::read(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                self.warn(&error, "a rebalance does not go on");
-                return None;
-            }
-        };
-        serde_json::from_slice(&text)
-            .inspect_err(|error| {
-                self.warn(&io::Error::other(error.to_string()), "a rebalance does not go on");
-            })
-            .ok()
+        let kept = small_file::read(&self.0, BYTES_MAX).and_then(|bytes| {
+            bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from)).transpose()
+        });
+        kept.unwrap_or_else(|error| {
+            self.warn(&error, "a rebalance does not go on");
+            None
+        })
     }
 
     fn keep(&self, run: &RunId) {
-        if let Err(error) = self.write(run) {
+        let json = serde_json::to_vec(run).map_err(io::Error::from);
+        if let Err(error) = json.and_then(|json| small_file::replace(&self.0, &json)) {
             self.warn(&error, "a rebalance will not go on after a restart");
         }
     }
@@ -62,6 +53,9 @@ impl RunKeeper for RunFile {
         }
     }
 }
+
+/// Far more than it takes.
+const BYTES_MAX: u64 = 4096;
 
 #[cfg(test)]
 mod tests {

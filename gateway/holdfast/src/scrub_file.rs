@@ -1,13 +1,12 @@
 //! What is kept of scrubs, as a file: `<root>/scrub`.
 //!
-//! Invariant: the file is whole, of now or of before; it was fsynced before it got its name. Absent
-//! on purpose: what stands in it.
+//! Absent on purpose: what stands in it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use router::ScrubKeeper;
+
+use crate::small_file;
 
 /// The file.
 pub struct ScrubState {
@@ -19,41 +18,18 @@ impl ScrubState {
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
-
-    fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = Vec::new();
-        file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > BYTES_MAX {
-            true => Err(io::Error::other("it is too long")),
-            false => Ok(Some(bytes)),
-        }
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
-        File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    }
 }
 
 impl ScrubKeeper for ScrubState {
     fn load(&self) -> Option<Vec<u8>> {
-        self.read().unwrap_or_else(|error| {
+        small_file::read(&self.path, BYTES_MAX).unwrap_or_else(|error| {
             tracing::warn!(path = %self.path.display(), %error, "scrubs begin anew");
             None
         })
     }
 
     fn keep(&self, bytes: &[u8]) {
-        if let Err(error) = self.write(bytes) {
+        if let Err(error) = small_file::replace(&self.path, bytes) {
             tracing::warn!(path = %self.path.display(), %error, "a restart scrubs from before");
         }
     }
@@ -64,6 +40,8 @@ const BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

@@ -24,10 +24,11 @@ use volume::{HandleKey, Service};
 
 use crate::adapters::{MeshCertifier, SystemClock, SystemEntropy, SystemGroups};
 use crate::config::Config;
-use crate::fleet;
+use crate::fleet::{self, Together};
 use crate::fleet_operator::FleetOperator;
 use crate::floating::Holder;
 use crate::happenings::Teller;
+use crate::image::Image;
 use crate::ledger::LedgerFile;
 use crate::remote_admin::RemoteAdmin;
 use crate::root::{Root, VolumeFolders};
@@ -129,6 +130,7 @@ async fn serve_until_told_to_stop(
         exports: tokio::sync::Mutex::default(),
         token: remote.token.clone(),
         remote: remote.view(),
+        image: Image::new(&config.image)?,
         joined: ended,
     });
     admin::serve_unix(&config.admin.socket, operator.clone()).map_err(|e| e.to_string())?;
@@ -145,16 +147,22 @@ async fn serve_until_told_to_stop(
     tokio::pin!(stop);
     let served = async {
         router.begin(opened.how).await;
+        if fleet::find_together(opened, config, clock.clone()).await? == Together::Admitted {
+            return Ok(None);
+        }
         make_volumes(router, config).await?;
         let secret = fleet::secret(router).await;
         let groups = Arc::new(SystemGroups::new(clock.clone()));
         let key = HandleKey::from_secret(&secret);
         let service = Arc::new(Service::new(router.clone(), key, groups));
         let server = Server::start_on(held, config.nfs_settings(), service).await;
-        server.map_err(|e| e.to_string())
+        server.map(Some).map_err(|e| e.to_string())
     };
     let server = tokio::select! {
-        server = served => server?,
+        server = served => match server? {
+            Some(server) => server,
+            None => return Ok(Ended::Joined),
+        },
         stopped = &mut stop => return stopped.map(|()| Ended::Stopped),
         _ = told.recv() => return Ok(Ended::Joined),
     };
@@ -251,6 +259,7 @@ fn open(
         labels: Labels(config.labels.clone()),
         mesh,
         introduced: joined.as_ref().map(|j| j.peers.clone()).unwrap_or_default(),
+        token: config.fleet.token()?,
         certifier: Arc::new(certifier),
         ledger: Arc::new(LedgerFile::new(root.ledger())),
         runs: Arc::new(RunFile::new(root.rebalance())),

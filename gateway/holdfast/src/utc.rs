@@ -1,38 +1,22 @@
 //! Instants as people and programs write them: RFC 3339, in UTC, to the second.
 
 use model::Timestamp;
+use time::UtcDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Such as `2026-01-31T23:59:59Z`.
 pub fn rfc3339(at: Timestamp) -> String {
     let seconds = at.as_nanos() / 1_000_000_000;
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let utc = i64::try_from(seconds).ok().and_then(|s| UtcDateTime::from_unix_timestamp(s).ok());
+    // What no calendar has is still told.
+    let text = utc.and_then(|utc| utc.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
 
 /// Whole seconds from `now` until `then`; 0 if that is over.
 pub fn seconds_until(then: Timestamp, now: Timestamp) -> u64 {
     then.as_nanos().saturating_sub(now.as_nanos()) / 1_000_000_000
 }
-
-/// Year, month and day of a day counted from 1970-01-01. Years are counted from March, so that the
-/// leap day is the last of its year, in eras of 400 years, which are all equally long.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + DAYS_TO_1970;
-    let (era, of_era) = (days / ERA_DAYS, days % ERA_DAYS);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next, month, day)
-}
-
-/// 400 years.
-const ERA_DAYS: u64 = 146_097;
-/// From 0000-03-01.
-const DAYS_TO_1970: u64 = 719_468;
 
 #[cfg(test)]
 mod tests {

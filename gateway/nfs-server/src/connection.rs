@@ -23,7 +23,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::{debug, warn};
-use volume::Ports;
+use volume::{Line, Ports};
 
 use crate::budget::Budget;
 use crate::metric::Cause;
@@ -48,6 +48,10 @@ impl From<SocketAddr> for Peer {
 pub(crate) struct Connection<P> {
     pub(crate) shared: Arc<Shared<P>>,
     pub(crate) peer: Peer,
+    /// The address that the client came to.
+    pub(crate) address: IpAddr,
+    /// For whoever executes what came over it.
+    pub(crate) line: Line,
     requests: Budget,
     bytes: Budget,
     socket: OwnedWriteHalf,
@@ -144,7 +148,7 @@ impl Drop for TakenBytes<'_> {
 impl<P> Connection<P> {
     pub(crate) fn new(
         shared: Arc<Shared<P>>,
-        peer: Peer,
+        (peer, address): (Peer, IpAddr),
         socket: OwnedWriteHalf,
         place: OwnedSemaphorePermit,
     ) -> Self {
@@ -154,6 +158,8 @@ impl<P> Connection<P> {
             bytes: Budget::new(shared.settings.in_flight_bytes_per_connection_max),
             shared,
             peer,
+            address,
+            line: Line::open(),
             socket,
             outbox: Mutex::new(Outbox {
                 queue: VecDeque::new(),
@@ -177,19 +183,22 @@ impl<P> Connection<P> {
         Charge { connection: Arc::clone(self), bytes: 0 }
     }
 
-    /// Closes the connection now: replies not yet sent are dropped, and its reader wakes up.
-    pub(crate) fn close(&self) {
-        let dropped = {
+    /// Closes the connection now: replies not yet sent are dropped, nothing that came over it is
+    /// begun any more, and its reader wakes up. Whether it was open.
+    pub(crate) fn close(&self) -> bool {
+        self.line.close();
+        let (dropped, was_open) = {
             let mut outbox = self.outbox.lock();
-            outbox.closed = true;
+            let was_open = !std::mem::replace(&mut outbox.closed, true);
             outbox.queued_bytes = 0;
-            std::mem::take(&mut outbox.queue)
+            (std::mem::take(&mut outbox.queue), was_open)
         };
         // Each gives back its charge, so not under the lock.
         drop(dropped);
         if let Err(fault) = SockRef::from(self.socket.as_ref()).shutdown(Shutdown::Both) {
             debug!(peer = %self.peer.ip, %fault, "the connection was gone before it was closed");
         }
+        was_open
     }
 
     /// Queues a reply without sending it; the caller flushes soon. Gives the bytes queued.
@@ -272,7 +281,10 @@ impl<P: Ports> Connection<P> {
         loop {
             match timeout(REPLY_WAIT_STEP, self.socket.writable()).await {
                 Ok(Ok(())) => waited = Duration::ZERO,
-                Ok(Err(_)) => return self.close(),
+                Ok(Err(_)) => {
+                    self.close();
+                    return;
+                }
                 Err(_) => {
                     waited += REPLY_WAIT_STEP;
                     // What this client does not take must not be what others wait for.
@@ -283,7 +295,8 @@ impl<P: Ports> Connection<P> {
                     }
                     self.shared.metrics.closed(Cause::ReplyTimeout);
                     warn!(client = %self.peer.ip, "closed: the client does not take its replies");
-                    return self.close();
+                    self.close();
+                    return;
                 }
             }
             match self.send_now(left) {

@@ -11,7 +11,7 @@ use nfs_wire::{Encoded, Framing};
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
-use volume::Ports;
+use volume::{Line, Ports};
 
 use crate::connection::Peer;
 use crate::dispatch::{self, Prepared};
@@ -46,7 +46,7 @@ pub(crate) async fn serve<P: Ports>(
         let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
         tokio::spawn(async move {
             let peer = Peer::from(from);
-            match dispatch::prepare(&shared, peer, Framing::Datagram, &record) {
+            match dispatch::prepare(&shared, (peer, &Line::default()), Framing::Datagram, &record) {
                 Prepared::Drop => {}
                 Prepared::Reply(message) => reply(&socket, from, &message).await,
                 Prepared::Run(request) => {

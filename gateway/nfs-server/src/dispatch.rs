@@ -16,7 +16,7 @@ use nfs_wire::rpc::{self, AuthStat, BadArgs};
 use nfs_wire::{
     BadCall, Body, Call, Credential, Encoded, Framing, Malformed, Refusal, Xid, mount, nlm,
 };
-use volume::{Caller, Ports, UnixCredential};
+use volume::{Caller, Line, Ports, UnixCredential};
 
 use crate::connection::Peer;
 use crate::door::{Answer, Door, Stop};
@@ -69,10 +69,10 @@ impl Request {
     }
 }
 
-/// Parses a record that came from `peer`, and refuses what needs no more than a look.
+/// Parses a record that came from `peer` over `line`, and refuses what needs no more than a look.
 pub(crate) fn prepare<P>(
     shared: &Shared<P>,
-    peer: Peer,
+    (peer, line): (Peer, &Line),
     framing: Framing,
     record: &Bytes,
 ) -> Prepared {
@@ -88,7 +88,7 @@ pub(crate) fn prepare<P>(
         }
         Err(BadCall::Refused { xid, refusal }) => return refuse(xid, refusal),
     };
-    match decode(&call, framing).and_then(|work| Ok((work, caller(peer, &call)?))) {
+    match decode(&call, framing).and_then(|work| Ok((work, caller(peer, line, &call)?))) {
         Ok((work, caller)) => Prepared::Run(Request { xid: call.xid, framing, caller, work }),
         Err(refusal) => refuse(call.xid, refusal),
     }
@@ -134,7 +134,7 @@ fn offered(asked: u32, offered: u32) -> Result<(), Refusal> {
     }
 }
 
-fn caller(peer: Peer, call: &Call) -> Result<Caller, Refusal> {
+fn caller(peer: Peer, line: &Line, call: &Call) -> Result<Caller, Refusal> {
     let credential = match &call.credential {
         Credential::None => None,
         Credential::Sys(sys) => {
@@ -150,6 +150,7 @@ fn caller(peer: Peer, call: &Call) -> Result<Caller, Refusal> {
         privileged_port: peer.privileged_port,
         credential,
         key: keyed.then(|| request_key(peer.ip, call)),
+        line: line.clone(),
     })
 }
 

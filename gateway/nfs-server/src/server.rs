@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -44,13 +44,19 @@ pub struct Server {
 
 /// Closes the connections of a door.
 #[derive(Clone)]
-pub struct Closer(Arc<dyn Fn() + Send + Sync>);
+pub struct Closer(Arc<dyn Close>);
 
 impl Closer {
     /// Closes every connection, also those that the system holds for us, unread requests and all;
-    /// what is under way gets no answer. Clients connect again and ask again.
+    /// what is under way gets no answer, and what has not begun never does. Clients connect again
+    /// and ask again.
     pub fn close_all(&self) {
-        (self.0)();
+        self.0.close_all();
+    }
+
+    /// The same for the connections to an address that is this machine's no longer.
+    pub fn close_at(&self, address: IpAddr) {
+        self.0.close_at(address.to_canonical());
     }
 }
 
@@ -84,7 +90,12 @@ impl<P> Open<P> {
     }
 }
 
-impl<P: Ports> Shared<P> {
+trait Close: Send + Sync {
+    fn close_all(&self);
+    fn close_at(&self, address: IpAddr);
+}
+
+impl<P: Ports> Close for Shared<P> {
     fn close_all(&self) {
         let mut open = self.open.lock();
         for listener in &open.listeners {
@@ -94,6 +105,14 @@ impl<P: Ports> Shared<P> {
         }
         for connection in std::mem::take(&mut open.connections) {
             if let Some(connection) = connection.upgrade() {
+                connection.close();
+            }
+        }
+    }
+
+    fn close_at(&self, address: IpAddr) {
+        for connection in self.open.lock().connections.iter().filter_map(Weak::upgrade) {
+            if connection.address == address {
                 connection.close();
             }
         }
@@ -154,7 +173,7 @@ impl Server {
             info!(%address, "NFS v3 and MOUNT v3 are served");
         }
         tasks.spawn(beat_regularly(shared, pulse.clone()));
-        let closer = Closer(Arc::new(move || closing.close_all()));
+        let closer = Closer(closing);
         Ok(Self { addresses, rpcbind, pulse, tasks, places, connections_max, closer })
     }
 
@@ -228,9 +247,18 @@ impl<P: Ports> Acceptor<P> {
             debug!(client = %from, %fault, "lost before it was served");
             return;
         }
+        // One that was ended together with its address may still have unread calls.
+        let ended = stream.take_error().and_then(|ended| ended.map_or(Ok(()), Err));
+        let address = match ended.and_then(|()| stream.local_addr()) {
+            Ok(address) => address.ip().to_canonical(),
+            Err(fault) => {
+                debug!(client = %from, %fault, "lost before it was served");
+                return;
+            }
+        };
         let (reader, writer) = stream.into_split();
-        let peer = Peer::from(from);
-        let connection = Connection::new(Arc::clone(&self.shared), peer, writer, place);
+        let ends = (Peer::from(from), address);
+        let connection = Connection::new(Arc::clone(&self.shared), ends, writer, place);
         let connection = Arc::new(connection);
         open.opened(&connection);
         tokio::spawn(session::run(connection, reader, self.pulse.subscribe()));

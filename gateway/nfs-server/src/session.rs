@@ -64,7 +64,8 @@ struct Session<P> {
     pulse: watch::Receiver<Pulse>,
 }
 
-/// Serves a connection until it ends. Requests under way go on, and are answered if they can be.
+/// Serves a connection until it ends. Requests that are being executed go on, and are answered if
+/// they can be; what has not begun by then never does, unless it is the server that stops.
 pub(crate) async fn run<P: Ports>(
     connection: Arc<Connection<P>>,
     socket: OwnedReadHalf,
@@ -82,7 +83,10 @@ impl<P: Ports> Session<P> {
         let client = self.connection.peer.ip;
         let metrics = &self.connection.shared.metrics;
         match end {
-            End::Closed => trace!(%client, "closed by the client"),
+            End::Closed => {
+                trace!(%client, "closed by the client");
+                self.connection.line.close();
+            }
             End::Stopping => trace!(%client, "not read any more: stopping"),
             End::Lost(fault) => {
                 debug!(%client, %fault, "connection lost");
@@ -146,7 +150,7 @@ impl<P: Ports> Session<P> {
         let connection = &self.connection;
         let reply = match dispatch::prepare(
             &connection.shared,
-            connection.peer,
+            (connection.peer, &connection.line),
             Framing::Record,
             &record,
         ) {
@@ -228,8 +232,9 @@ async fn run_request<P: Ports>(charge: Charge<P>, request: Request) -> Reply<P> 
     let message = match dispatch::answer(&connection.shared, request).await {
         Ok(message) => message,
         Err(FateUnknown) => {
-            connection.shared.metrics.closed(Cause::FateUnknown);
-            connection.close();
+            if connection.close() {
+                connection.shared.metrics.closed(Cause::FateUnknown);
+            }
             // Goes nowhere any more.
             Encoded::default()
         }

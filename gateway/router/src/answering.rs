@@ -1,8 +1,8 @@
 //! What other appliances ask of this one.
 //!
 //! Invariant: a forwarded call is executed only where it belongs, after catching up with what its
-//! sender knew, and one that changes data only in its sender's view. Bytes that make no sense are
-//! answered so, and nothing is done. Absent on purpose: sending a call on; who sent it is told
+//! sender knew, and one that changes anything only in its sender's view. Bytes that make no sense
+//! are answered so, and nothing is done. Absent on purpose: sending a call on; who sent it is told
 //! where.
 
 use std::net::SocketAddr;
@@ -12,11 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use catalog::Imaging;
 use mesh::{BulkStream, Handler, Message, Topic};
-use model::{ApplianceId, Change, GroupId, Index, ObjectId, Refusal, Span, VolumeId};
-use ownership::effective_owner;
+use model::{ApplianceId, Change, GroupId, Index, Refusal, Span, VolumeId};
 use volume::{Refused, WriteRequest};
 
-use crate::local::{DataAnswer, Local};
+use crate::local::Local;
 use crate::outbox;
 use crate::pulse::PulseEvent;
 use crate::router::Router;
@@ -100,7 +99,7 @@ impl<S: Imaging> Router<S> {
             Request::TransferStatus { transfer } => alone(self.transfer_status(transfer)),
             Request::CancelTransfer { transfer } => alone(self.cancel_transfer(transfer)),
             Request::Answers { volume, object, answers, anew } => {
-                alone(self.take_answers(from, (volume, object), answers, anew))
+                alone(self.take_answers(from, (volume, object), (answers, anew)))
             }
             Request::Record { volume, object } => alone(match self.record_here(volume, object) {
                 Ok((record, pin)) => Reply::Record { record, pin },
@@ -163,7 +162,7 @@ impl<S: Imaging> Router<S> {
                 Err(Refusal::Busy) => return not_here(None, may_be_done),
                 Err(refusal) => return alone(Reply::Refused(Box::new(refusal.into()))),
             };
-            if forwarded.call.changes_data() && self.fleet_now().view() != forwarded.view {
+            if forwarded.call.changes() && self.view_now() != forwarded.view {
                 return not_here(None, may_be_done);
             }
             let result = self.perform(from, &forwarded, &local, payload.clone()).await;
@@ -251,36 +250,14 @@ impl<S: Imaging> Router<S> {
         let patience = Patience::new(self.parts.clock.since_boot(), APPLIED_WAIT);
         let waited = match self.local(VolumeId::new(group.get())) {
             Ok(local) => self.wait_applied(&local, index, patience).await,
-            // It holds nothing that it could be behind with.
-            Err(_) => Ok(()),
+            Err(_) => Err(Refusal::Fenced),
         };
         match waited {
-            Ok(()) => Reply::At(index),
+            // Without the volume it holds nothing that it could be behind with; it enters a Reign
+            // before it answers from it again.
+            Ok(()) | Err(Refusal::Fenced) => Reply::At(index),
             Err(refusal) => Reply::Not(refusal),
         }
-    }
-
-    /// Takes over what a file's owner has answered.
-    fn take_answers(
-        &self,
-        from: ApplianceId,
-        (volume, object): (VolumeId, ObjectId),
-        answers: Vec<(model::RequestKey, DataAnswer)>,
-        anew: bool,
-    ) -> Reply {
-        let Ok(local) = self.local(volume) else { return Reply::Not(Refusal::Stale) };
-        let fleet = self.fleet_now();
-        let owner = local.file(object).ok().and_then(|file| {
-            effective_owner(file.inode.record()?, |appliance| fleet.is_up(appliance))
-        });
-        if owner != Some(from) {
-            return Reply::Not(Refusal::Fenced);
-        }
-        if anew {
-            local.data_calls.forget_about(object);
-        }
-        local.data_calls.take_over(object, answers);
-        Reply::At(local.catalog.applied_index())
     }
 }
 

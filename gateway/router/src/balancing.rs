@@ -239,21 +239,24 @@ impl<S: Imaging> Router<S> {
         let (fleet, me) = (self.fleet_now(), self.parts.appliance);
         let full = fleet.members().iter().filter(|member| member.kind == MemberKind::Full);
         let asked = full.filter(|member| member.up || member.id == me);
-        join_all(asked.map(|member| self.ask_one(member.id, ask))).await
+        let ask_one = async |appliance| (appliance, self.ask_one(appliance, ask, ASK_WAIT).await);
+        join_all(asked.map(|member| ask_one(member.id))).await
     }
 
-    async fn ask_one(
+    /// Asks an appliance, which may be this one; none if it did not answer in time.
+    pub(crate) async fn ask_one(
         self: &Arc<Self>,
         appliance: ApplianceId,
         ask: &BalanceAsk,
-    ) -> (ApplianceId, Option<BalanceTold>) {
+        wait: Duration,
+    ) -> Option<BalanceTold> {
         if appliance == self.parts.appliance {
-            return (appliance, Some(self.asked_about_balance(ask.clone()).await));
+            return Some(self.asked_about_balance(ask.clone()).await);
         }
         let request = Request::Balance(Box::new(ask.clone()));
-        match self.ask_peer(appliance, &request, Bytes::new(), ASK_WAIT).await {
-            Ok((Reply::Balance(told), _)) => (appliance, Some(*told)),
-            _ => (appliance, None),
+        match self.ask_peer(appliance, &request, Bytes::new(), wait).await {
+            Ok((Reply::Balance(told), _)) => Some(*told),
+            _ => None,
         }
     }
 

@@ -148,9 +148,7 @@ impl<S: Imaging> Router<S> {
                 if part.is_cancelled() || left == 0 || !self.may_go(flow) {
                     return;
                 }
-                let Ok(local) = self.local(flow.volume) else { return };
-                let Some(picked) = self.pick(&local, flow, (pass, after, left), &tried).await
-                else {
+                let Some(picked) = self.pick(flow, (pass, after, left), &tried).await else {
                     return;
                 };
                 let bytes = picked.files.iter().map(|(_, bytes)| bytes).sum::<u64>();
@@ -159,9 +157,8 @@ impl<S: Imaging> Router<S> {
                     return;
                 }
                 tried.extend(picked.files.iter().map(|(object, _)| *object));
-                let local = &local;
                 let sent = stream::iter(picked.files)
-                    .map(|(object, bytes)| self.carry_file(part, local, flow, (object, bytes)))
+                    .map(|(object, bytes)| self.carry_file(part, flow, (object, bytes)))
                     .buffer_unordered(AT_ONCE);
                 let sent = sent.fold(0_u64, async |sum, sent| sum.saturating_add(sent)).await;
                 left = left.saturating_sub(sent);
@@ -184,12 +181,11 @@ impl<S: Imaging> Router<S> {
     /// The next files that are to go that way. None if they can't be looked for.
     async fn pick(
         self: &Arc<Self>,
-        local: &Arc<Local<S>>,
         flow: &Flow,
         (pass, after, left): (Pass, ObjectId, u64),
         tried: &HashSet<ObjectId>,
     ) -> Option<Picked> {
-        let (router, local, flow) = (self.clone(), local.clone(), *flow);
+        let (router, local, flow) = (self.clone(), self.local(flow.volume).ok()?, *flow);
         let look = tokio::task::spawn_blocking(move || {
             let wanted = router.fleet_now().copies_wanted(local.id);
             let copies = local.catalog.copies_of(flow.from, after, LOOKED_AT_ONCE)?;
@@ -231,7 +227,6 @@ impl<S: Imaging> Router<S> {
     async fn carry_file(
         self: &Arc<Self>,
         part: &Arc<Part>,
-        local: &Arc<Local<S>>,
         flow: &Flow,
         (object, bytes): (ObjectId, u64),
     ) -> u64 {
@@ -242,7 +237,7 @@ impl<S: Imaging> Router<S> {
         if part.is_cancelled() {
             return 0;
         }
-        let went = self.send_where_planned(part, local, flow, object).await;
+        let went = self.send_where_planned(part, flow, object).await;
         let mut done = part.done.lock();
         match went {
             Ok(()) => {
@@ -253,7 +248,7 @@ impl<S: Imaging> Router<S> {
                 bytes
             }
             Err(refusal) => {
-                tracing::debug!(volume = %local.id, %object, %refusal, "not moved");
+                tracing::debug!(volume = %flow.volume, %object, %refusal, "not moved");
                 done.kept += 1;
                 0
             }
@@ -263,7 +258,6 @@ impl<S: Imaging> Router<S> {
     async fn send_where_planned(
         self: &Arc<Self>,
         part: &Arc<Part>,
-        local: &Arc<Local<S>>,
         flow: &Flow,
         object: ObjectId,
     ) -> Result<(), Refusal> {
@@ -280,7 +274,7 @@ impl<S: Imaging> Router<S> {
         // An owner can't give up its own copy: one that has another owns the file first, which
         // costs a moment, and then has the copy made.
         let fleet = self.fleet_now();
-        let inode = local.inode(object)?;
+        let inode = self.local(volume)?.inode(object)?;
         let others = inode.record().map(|record| self.good_others(record)).unwrap_or_default();
         let fit = |a: &ApplianceId| fleet.member(*a).is_some_and(|m| m.up && !m.draining);
         let heir = others.into_iter().find(fit).ok_or(Refusal::Busy)?;

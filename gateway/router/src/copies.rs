@@ -23,11 +23,12 @@ use replicator::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostW
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::equalizing::{Knowing, Known, Unequal, equalize, tell_answers};
+use crate::equalizing::{Known, Unequal, equalize};
 use crate::happening::{Happening, OfCopy};
 use crate::local::{Local, OwnFile};
 use crate::router::Router;
 use crate::routing::{PARK_MAX, Patience};
+use crate::telling::Knowing;
 use crate::wire::copies::{CopyAsk, CopyTold, CopyWhat};
 use crate::wire::{Reply, Request};
 
@@ -265,6 +266,7 @@ impl<S: Imaging> Router<S> {
         if let Some(fan) = open() {
             return Ok(fan);
         }
+        self.is_here_for_good(local, object).await;
         let reign = Reign { epoch: file.epoch, view: local.reign() };
         let how = Attach { has_data: file.has_data, reign, limit_bytes: u64::MAX };
         let (feed, tip) = local.objects.follow(object, how).await?;
@@ -421,10 +423,12 @@ impl<S: Imaging> Following<S> {
         let (number, settled) = (batch.number, self.settled);
         let ask = async move {
             // Who joins gets to know the calls that made what it has.
-            if batch.joins
-                && tell_answers(&router, &local, object, to, Knowing::Also).await.is_err()
-            {
-                return (to, number, None);
+            if batch.joins {
+                let answers = local.data_calls.answers_about(object);
+                let told = router.tell_copy(&local, object, to, (&answers, Knowing::Also)).await;
+                if told.is_err() {
+                    return (to, number, None);
+                }
             }
             let what = CopyWhat::of_batch(batch, settled);
             let told = router.ask_copy(&local, object, to, what).await;

@@ -91,7 +91,7 @@ impl<S: Imaging> Router<S> {
             .objects
             .write(object, file.has_data, span.offset(), payload, stability, stamping)
             .await;
-        local.news.no_fault_open().await;
+        local.no_fault_open().await?;
         let done = match written {
             Ok(done) => done,
             Err(refusal) => return Err(self.refused_file(local, object, file, refusal).await),
@@ -129,7 +129,7 @@ impl<S: Imaging> Router<S> {
         file: &OwnFile,
         synced: Result<DataFacts, Refusal>,
     ) -> Result<Committed, Refused> {
-        local.news.no_fault_open().await;
+        local.no_fault_open().await?;
         if let Err(refusal) = synced {
             return Err(self.refused_file(local, object, file, refusal).await);
         }
@@ -303,7 +303,7 @@ impl<S: Imaging> Router<S> {
         let stamping = local.stamping(file, key, self.parts.clock.wall());
         let stamping = Stamping { secure: self.waits_for_all(local), ..stamping };
         let sized = local.objects.set_size(object, file.has_data, size, stamping).await;
-        local.news.no_fault_open().await;
+        local.no_fault_open().await?;
         match sized {
             Ok(done) => {
                 // Removed meanwhile: it is shown as it was.
@@ -426,16 +426,19 @@ impl<S: Imaging> Router<S> {
     /// STALE if it is gone, ISDIR or INVAL if it is something else, `Fenced` if another appliance
     /// owns it: then the asker looks again where it is.
     pub(crate) fn owned(&self, local: &Local<S>, object: ObjectId) -> Result<OwnFile, Refusal> {
+        if local.parting.has_begun() {
+            return Err(Refusal::Fenced);
+        }
         let file = local.file(object)?;
         let view = file.inode.record().and_then(|record| self.owns_under(local, record));
         view.map(|view| OwnFile { view, ..file }).ok_or(Refusal::Fenced)
     }
 
-    /// Refuses what another appliance sent on under a view that is over: its client may have sent
-    /// it again elsewhere since, and changed what this would change back.
+    /// Refuses what was found to belong here in a view that is over: its client may have sent it
+    /// again elsewhere since, and changed what this would change back.
     fn same_view(&self, ask: &Ask) -> Result<(), Refusal> {
         match ask.view {
-            Some(view) if view != self.fleet_now().view() => Err(Refusal::Fenced),
+            Some(view) if view != self.view_now() => Err(Refusal::Fenced),
             Some(_) | None => Ok(()),
         }
     }

@@ -38,7 +38,8 @@ impl<S: Imaging> Router<S> {
         loop {
             let view = self.fleet_now().view();
             let reign = Reign { view, ..Reign::default() };
-            let answer = self.enter_within(local, reign, command.clone(), patience).await;
+            let answer =
+                self.enter_within(local, (reign, command.clone()), patience, || true).await;
             let newest = local.catalog.newest_reign();
             if answer != Err(Refusal::Fenced) || newest <= view {
                 return answer;
@@ -47,12 +48,36 @@ impl<S: Imaging> Router<S> {
         }
     }
 
+    /// The same in one view alone, if there is one: a client may have had it done elsewhere in the
+    /// next, and gone on.
+    ///
+    /// # Errors
+    /// As [`Self::enter`]; `Fenced` if the view is over. It may have been entered all the same.
+    pub(crate) async fn enter_in(
+        &self,
+        local: &Local<S>,
+        view: Option<View>,
+        command: Command,
+    ) -> Answer {
+        let Some(view) = view else { return self.enter(local, command).await };
+        let what = (Reign { view, ..Reign::default() }, command);
+        let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
+        // A lease that has ended, or one that comes with a newer view, says so before the view
+        // itself is known here.
+        let may_be_proposed = || self.has_lease() && self.heard() <= view;
+        tokio::select! {
+            biased;
+            () = self.end_of_view(view) => Err(Refusal::Fenced),
+            answer = self.enter_within(local, what, patience, may_be_proposed) => answer,
+        }
+    }
+
     /// Enters what was decided under `reign`, and waits until it is applied here. If its fate stays
     /// unknown it is entered again: whatever comes here must bear that.
     ///
     /// # Errors
-    /// What apply refused it with: `Fenced` if another may have decided since; `Busy` if no leader
-    /// took it in time, `Unknown` if one may have.
+    /// What apply refused it with: `Fenced` if another may have decided since, or the volume is let
+    /// go of here; `Busy` if no leader took it in time, `Unknown` if one may have.
     pub(crate) async fn enter_under(
         &self,
         local: &Local<S>,
@@ -60,23 +85,41 @@ impl<S: Imaging> Router<S> {
         command: Command,
     ) -> Answer {
         let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
-        self.enter_within(local, reign, command, patience).await
+        self.enter_within(local, (reign, command), patience, || true).await
     }
 
     async fn enter_within(
         &self,
         local: &Local<S>,
-        reign: Reign,
-        command: Command,
+        what: (Reign, Command),
         patience: Patience,
+        may_be_proposed: impl Fn() -> bool,
+    ) -> Answer {
+        // Broken off it may still be applied, and whoever comes here bears that it is twice.
+        local.parting.or(self.enter_patiently(local, what, patience, may_be_proposed)).await
+    }
+
+    async fn enter_patiently(
+        &self,
+        local: &Local<S>,
+        (reign, command): (Reign, Command),
+        patience: Patience,
+        may_be_proposed: impl Fn() -> bool,
     ) -> Answer {
         let data = Envelope { reign, command }.encode();
         let mut may_be_done = false;
         loop {
+            if !may_be_proposed() {
+                return Err(Refusal::Fenced);
+            }
             match self.propose_volume(local, data.clone()).await? {
                 Proposed::Applied(answer, index) => {
                     let applied = self.wait_applied(local, index, patience).await;
-                    return applied.map_err(|_| Refusal::Unknown).and(answer);
+                    let not_here = |refusal| match refusal {
+                        Refusal::Fenced => Refusal::Fenced,
+                        _ => Refusal::Unknown,
+                    };
+                    return applied.map_err(not_here).and(answer);
                 }
                 Proposed::NotTaken => {}
                 Proposed::Unknown => may_be_done = true,
@@ -101,7 +144,9 @@ impl<S: Imaging> Router<S> {
     ) -> Answer {
         let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
         let data = Envelope { reign, command }.encode();
-        match self.propose_volume(local, data).await? {
+        // The inner fault is the log's; the outer one says that this was broken off.
+        let proposed = async { Ok::<_, Refusal>(self.propose_volume(local, data).await) };
+        match local.parting.or(proposed).await.map_err(|_| Refusal::Unknown)?? {
             Proposed::Applied(answer, index) => {
                 let applied = self.wait_applied(local, index, patience).await;
                 applied.map_err(|_| Refusal::Unknown).and(answer)
@@ -293,7 +338,7 @@ impl<S: Imaging> Router<S> {
     /// Waits until this appliance has applied the volume's log up to `index`.
     ///
     /// # Errors
-    /// `Busy` when the patience is over; STALE if the volume was closed.
+    /// `Busy` when the patience is over; `Fenced` if the volume is let go of.
     pub(crate) async fn wait_applied(
         &self,
         local: &Local<S>,
@@ -304,13 +349,16 @@ impl<S: Imaging> Router<S> {
             return Ok(());
         }
         let mut applied = local.machine.applied.subscribe();
-        let wait = applied.wait_for(|applied| *applied >= index);
         let left = patience.left(self.parts.clock.since_boot());
-        match tokio::time::timeout(left, wait).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Refusal::Stale),
-            Err(_) => Err(Refusal::Busy),
-        }
+        let wait = async {
+            let wait = applied.wait_for(|applied| *applied >= index);
+            match tokio::time::timeout(left, wait).await {
+                // Its sender is in `local`.
+                Ok(_) => Ok(()),
+                Err(_) => Err(Refusal::Busy),
+            }
+        };
+        local.parting.or(wait).await
     }
 
     pub(crate) async fn wait_fleet_applied(
@@ -324,6 +372,17 @@ impl<S: Imaging> Router<S> {
         match tokio::time::timeout(left, wait).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+        }
+    }
+
+    /// Waits until another view than this is the newest here.
+    async fn end_of_view(&self, view: View) {
+        let mut applied = self.parts.machines.fleet_applied.subscribe();
+        while self.view_now() == view {
+            if applied.changed().await.is_err() {
+                // Its sender is in `self`.
+                return std::future::pending().await;
+            }
         }
     }
 

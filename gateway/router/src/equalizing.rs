@@ -9,12 +9,10 @@ use catalog::Imaging;
 use extents::Piece;
 use model::{ApplianceId, EXTENT_BYTES, Mark, ObjectId, Refusal, Reign};
 
-use crate::copies::ASK_WAIT;
 use crate::local::Local;
 use crate::router::Router;
-use crate::transfers::ANSWERS_AT_ONCE;
+use crate::telling::Knowing;
 use crate::wire::copies::{CopyTold, CopyWhat, HASHED_MAX};
-use crate::wire::{Reply, Request};
 
 /// What is known of a copy that is to be made equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,15 +40,6 @@ pub(crate) enum Unequal {
     Refused(#[from] Refusal),
 }
 
-/// What is known elsewhere of a file's calls, besides those that are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Knowing {
-    /// It is true as well.
-    Also,
-    /// What they did is undone.
-    Only,
-}
-
 /// Makes another appliance's copy equal to the one here, extent by extent; the name that both have
 /// then. The file's gate is closed.
 pub(crate) async fn equalize<S: Imaging>(
@@ -63,7 +52,9 @@ pub(crate) async fn equalize<S: Imaging>(
     let file = router.owned(local, object)?;
     let has_data = file.has_data;
     let extents = differing(router, local, (object, has_data), to, known).await?;
-    tell_answers(router, local, object, to, Knowing::Only).await?;
+    // What is undone there must not be known any more; what comes is told when it is there.
+    let answers = local.data_calls.answers_about(object);
+    router.tell_copy(local, object, to, (&answers, Knowing::Only)).await?;
     let reign = Reign { epoch: file.epoch, view: local.reign() };
     let named = local.objects.name_anew(object, has_data, reign).await;
     let (stamp, size) = named.map_err(not_read)?;
@@ -71,6 +62,9 @@ pub(crate) async fn equalize<S: Imaging>(
     tracing::info!(%object, %to, extents = count, "a copy is made equal");
     let mut extents = extents.into_iter().peekable();
     loop {
+        if local.parting.has_begun() {
+            return Err(Refusal::Fenced.into());
+        }
         let next = extents.next();
         let last = extents.peek().is_none();
         let pieces = match next {
@@ -85,9 +79,11 @@ pub(crate) async fn equalize<S: Imaging>(
             _ => return Err(Refusal::Busy.into()),
         }
         if last {
-            return Ok(stamp.mark);
+            break;
         }
     }
+    router.tell_copy(local, object, to, (&answers, Knowing::Also)).await?;
+    Ok(stamp.mark)
 }
 
 /// The extents in which a copy may differ from the one here.
@@ -152,34 +148,6 @@ fn not_read(refusal: Refusal) -> Unequal {
 /// What it means that the other copy refused.
 pub(crate) fn refused_there(refusal: Refusal) -> Unequal {
     if refusal == Refusal::Fault { Unequal::BrokenThere } else { refusal.into() }
-}
-
-/// Whoever has the bytes knows the calls that made them.
-///
-/// # Errors
-/// `Busy`: it did not take them.
-pub(crate) async fn tell_answers<S: Imaging>(
-    router: &Router<S>,
-    local: &Local<S>,
-    object: ObjectId,
-    to: ApplianceId,
-    knowing: Knowing,
-) -> Result<(), Refusal> {
-    let all = local.data_calls.answers_about(object);
-    let mut anew = knowing == Knowing::Only;
-    let mut rest = all.as_slice();
-    while anew || !rest.is_empty() {
-        let some;
-        (some, rest) = rest.split_at(rest.len().min(ANSWERS_AT_ONCE));
-        let (volume, answers) = (local.id, some.to_vec());
-        let request = Request::Answers { volume, object, answers, anew };
-        match router.ask_peer(to, &request, Bytes::new(), ASK_WAIT).await {
-            Ok((Reply::At(_), _)) => {}
-            _ => return Err(Refusal::Busy),
-        }
-        anew = false;
-    }
-    Ok(())
 }
 
 /// What can be sent while requests wait.

@@ -136,8 +136,12 @@ impl<S: Imaging> Router<S> {
         }
     }
 
-    /// Says whether an address is on this machine.
+    /// Says whether an address is on this machine. Who came to one that is not is served elsewhere
+    /// from now on: nothing that came from there is begun here any more.
     pub fn note_address(&self, address: IpAddr, place: AddressPlace) {
+        if place == AddressPlace::Away {
+            self.close_clients_at(address);
+        }
         self.floating.places.lock().insert(address, place);
         if place == AddressPlace::Away {
             self.floating.ours.lock().remove(&address);

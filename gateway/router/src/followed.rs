@@ -15,9 +15,10 @@ use ownership::{Following, Sender, effective_owner, following};
 use volume::Wrote;
 
 use crate::local::{DataAnswer, Local};
-use crate::recalling::calls_known;
 use crate::router::Router;
 use crate::routing::Patience;
+use crate::telling::calls_known;
+use crate::wire;
 use crate::wire::copies::{self, CopyAsk, CopyTold, CopyWhat, HASHED_MAX};
 
 impl<S: Imaging> Router<S> {
@@ -55,6 +56,15 @@ impl<S: Imaging> Router<S> {
                 true => calls_known(&local, ask.object, skip),
                 false => CopyTold::NotNow,
             },
+            CopyWhat::Answers { anew } => {
+                let Ok(answers) = wire::decode(&payload) else {
+                    return CopyTold::Refused(Refusal::Invalid);
+                };
+                match self.becomes_equal(from, &ask, &local) {
+                    true => self.learn_answers(&local, ask.object, (answers, anew)).await,
+                    false => CopyTold::NotNow,
+                }
+            }
             CopyWhat::State { hashes } => match self.becomes_equal(from, &ask, &local) {
                 true => state_of(&ask, &local, hashes).await.unwrap_or_else(CopyTold::Refused),
                 false => CopyTold::NotNow,
@@ -71,10 +81,7 @@ impl<S: Imaging> Router<S> {
                 }
                 let equal = extents::Equal { stamp: stamp.into(), size, last };
                 match local.objects.make_equal(ask.object, equal, pieces).await {
-                    Ok(mark) => {
-                        local.witnessed.learn(ask.object);
-                        CopyTold::Has { mark, durable: false }
-                    }
+                    Ok(mark) => CopyTold::Has { mark, durable: false },
                     Err(refusal) => CopyTold::Refused(refusal),
                 }
             }
@@ -174,8 +181,9 @@ async fn state_of<S: Imaging>(
     let has_data = local.file(ask.object)?.has_data;
     let copy = match local.objects.followed(ask.object, has_data).await {
         Ok(copy) => copy,
-        // Its backing file is gone: whatever the owner has is different.
-        Err(Refusal::Fault) => return Ok(CopyTold::Gap),
+        // Its backing file is gone, or was removed with an older copy: whatever the owner has is
+        // different.
+        Err(Refusal::Fault | Refusal::Stale) => return Ok(CopyTold::Gap),
         Err(refusal) => return Err(refusal),
     };
     let mut told = CopyTold::of_copy(&copy);

@@ -77,11 +77,9 @@ impl<S: Imaging> Router<S> {
         // One at a time: a volume's store is opened once.
         let _one = self.holding.lock().await;
         let fleet = self.fleet_now();
-        let me = self.parts.appliance;
         for info in fleet.volumes() {
             let is_open = self.locals.read().contains_key(&info.id);
-            let is_ours = fleet.seats(info.id).is_some_and(|seats| seats.includes(me));
-            if is_open || !is_ours || self.is_installing(info.id) {
+            if is_open || !self.holds(info.id) || self.is_installing(info.id) {
                 continue;
             }
             let (router, volume) = (self.clone(), info.id);
@@ -93,11 +91,16 @@ impl<S: Imaging> Router<S> {
         let open: Vec<VolumeId> = self.locals.read().keys().copied().collect();
         for volume in open {
             let listed = fleet.volumes().iter().any(|info| info.id == volume);
-            let is_ours = fleet.seats(volume).is_some_and(|seats| seats.includes(me));
-            if !listed || !is_ours {
+            if !listed || !self.holds(volume) {
                 self.close_volume(volume).await;
             }
         }
+    }
+
+    /// Whether the fleet wants this appliance to hold the volume.
+    pub(crate) fn holds(&self, volume: VolumeId) -> bool {
+        let fleet = self.fleet_now();
+        fleet.seats(volume).is_some_and(|seats| seats.includes(self.parts.appliance))
     }
 
     /// Closes a volume that is open; its files stay.
@@ -119,9 +122,11 @@ impl<S: Imaging> Router<S> {
 
     async fn let_go_of(&self, volume: VolumeId, local: Arc<Local<S>>) {
         self.parts.machines.volumes.write().remove(&volume);
+        local.parting.begin();
+        // What writes into its files: begun anew with the volume.
+        self.transfers.receiving.lock().retain(|(of, _), _| *of != volume);
         // Requests under way still hold the volume; it is closed when the last one is done.
-        let closed =
-            tokio::task::spawn_blocking(move || crate::operator::wait_for_last(Some(local)));
+        let closed = tokio::task::spawn_blocking(move || wait_for_last(local));
         if closed.await.is_err() {
             tracing::error!(%volume, "the closing of a volume was broken off");
         }
@@ -255,5 +260,23 @@ impl<S: Imaging> Router<S> {
 /// Who is up, each in which run.
 type Runs = HashMap<ApplianceId, Incarnation>;
 
+/// Waits until nobody else holds the volume.
+fn wait_for_last<S>(mut local: Arc<Local<S>>) {
+    let mut looks = 0;
+    while let Err(still_held) = Arc::try_unwrap(local).map(drop) {
+        local = still_held;
+        looks += 1;
+        if looks % LOOKS_TO_WARN == 0 {
+            let (volume, held) = (local.id, Arc::strong_count(&local) - 1);
+            tracing::warn!(%volume, held, "a volume is waited for, to be closed or opened anew");
+        }
+        #[expect(clippy::disallowed_methods, reason = "an adapter, waiting for requests to end")]
+        std::thread::sleep(LAST_LOOK);
+    }
+}
+
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 const RECONCILE_PAUSE: Duration = Duration::from_millis(20);
+const LAST_LOOK: Duration = Duration::from_millis(10);
+/// Five seconds of them: whoever has the volume in hand should have let go of it long ago.
+const LOOKS_TO_WARN: u32 = 500;

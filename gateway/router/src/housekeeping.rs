@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Command, Imaging};
-use model::{ApplianceId, GroupId, Index, ObjectId, Refusal, Reign};
+use model::{ApplianceId, GroupId, Index, ObjectId, Refusal, Reign, VolumeId};
 use ownership::FleetCommand;
 
 use crate::happening::{Happening, OfCopy};
@@ -18,7 +18,8 @@ use crate::watching::watch;
 impl<S: Imaging> Router<S> {
     /// Starts the tasks of one volume; they end when the volume is closed.
     pub(crate) fn tend_volume(self: &Arc<Self>, local: &Arc<Local<S>>, faults: Faults) {
-        tokio::spawn(enter_faults(Arc::downgrade(self), Arc::downgrade(local), faults));
+        let volume = (local.id, Arc::downgrade(local));
+        tokio::spawn(enter_faults(Arc::downgrade(self), volume, faults));
         tokio::spawn(tend(Arc::downgrade(self), Arc::downgrade(local)));
         tokio::spawn(quarantine_unknown(Arc::downgrade(self), Arc::downgrade(local)));
     }
@@ -95,19 +96,20 @@ impl<S: Imaging> Router<S> {
 /// only then are WRITE and COMMIT answered again.
 async fn enter_faults<S: Imaging>(
     router: std::sync::Weak<Router<S>>,
-    local: std::sync::Weak<Local<S>>,
+    (volume, local): (VolumeId, std::sync::Weak<Local<S>>),
     mut faults: Faults,
 ) {
     while let Some((object, fault)) = faults.recv().await {
-        let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
-        router.tell(Happening::Copy(local.id, object, OfCopy::Failed(fault)));
-        enter_fault(&router, &local, object).await;
-        local.news.fault_entered();
+        let Some(router) = router.upgrade() else { return };
+        router.tell(Happening::Copy(volume, object, OfCopy::Failed(fault)));
+        enter_fault(&router, volume, object).await;
+        if let Some(local) = local.upgrade() {
+            local.news.fault_entered();
+        }
     }
 }
 
-async fn enter_fault<S: Imaging>(router: &Router<S>, local: &Local<S>, object: ObjectId) {
-    let volume = local.id;
+async fn enter_fault<S: Imaging>(router: &Router<S>, volume: VolumeId, object: ObjectId) {
     loop {
         let raised = router.enter_fleet(FleetCommand::RaiseLossCount { volume }).await;
         match raised {
@@ -117,19 +119,35 @@ async fn enter_fault<S: Imaging>(router: &Router<S>, local: &Local<S>, object: O
         }
         tokio::time::sleep(ENTER_AGAIN_AFTER).await;
     }
-    let appliance = router.parts.appliance;
-    while let Ok(file) = local.file(object) {
-        // It is a fact about our copy, whoever owns the file by now.
-        let reign = Reign { view: router.fleet_now().view(), epoch: file.epoch };
-        match router.enter_under(local, reign, Command::MarkStale { object, appliance }).await {
-            Ok(_) | Err(Refusal::Stale | Refusal::Invalid) => break,
-            Err(refusal) => {
-                tracing::error!(%volume, %object, %refusal, "can't mark a copy; trying again");
-            }
+    while router.holds(volume) {
+        // The volume may have been let go of, and opened anew.
+        if let Ok(local) = router.local(volume)
+            && mark_stale_here(router, &local, object).await
+        {
+            break;
         }
         tokio::time::sleep(ENTER_AGAIN_AFTER).await;
     }
     tracing::error!(%volume, %object, "this appliance's copy is stale; writes to it answer IO");
+}
+
+/// Whether there is nothing more to do.
+async fn mark_stale_here<S: Imaging>(
+    router: &Router<S>,
+    local: &Local<S>,
+    object: ObjectId,
+) -> bool {
+    let Ok(file) = local.file(object) else { return true };
+    let appliance = router.parts.appliance;
+    // It is a fact about our copy, whoever owns the file by now.
+    let reign = Reign { view: router.fleet_now().view(), epoch: file.epoch };
+    match router.enter_under(local, reign, Command::MarkStale { object, appliance }).await {
+        Ok(_) | Err(Refusal::Stale | Refusal::Invalid) => true,
+        Err(refusal) => {
+            tracing::error!(volume = %local.id, %object, %refusal, "can't mark a copy; trying again");
+            false
+        }
+    }
 }
 
 /// The reserve of the disk: gives the ballast file up when even the reserve is used.

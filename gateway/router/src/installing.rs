@@ -14,6 +14,7 @@ use mesh::{BulkStream, Chunk};
 use model::{ApplianceId, GroupId, Index, VolumeId};
 use thiserror::Error;
 
+use crate::local::no_data_calls;
 use crate::router::{Router, StartFault, group_applied};
 use crate::wire::{self, Reply, Request, StreamOpening};
 
@@ -61,12 +62,17 @@ impl<S: Imaging> Router<S> {
         point: LogPoint,
     ) {
         tracing::info!(%group, %from, "too far behind: fetching an image");
+        let began = self.parts.clock.since_boot();
         let installed = match group {
             GroupId::FLEET => self.install_fleet(from, point).await,
             _ => self.install_volume(VolumeId::new(group.get()), from, point).await,
         };
         match installed {
-            Ok(applied) => self.parts.log.snapshot_installed(group, group_applied(applied)),
+            Ok(applied) => {
+                let (index, took) = (applied.index, self.parts.clock.since_boot() - began);
+                tracing::info!(%group, %from, %index, ?took, "an image is in place");
+                self.parts.log.snapshot_installed(group, group_applied(applied));
+            }
             Err(fault) => {
                 tracing::warn!(%group, %from, %fault, "an image could not be installed");
                 self.parts.log.snapshot_failed(group);
@@ -121,7 +127,9 @@ impl<S: Imaging> Router<S> {
         if stands < point.index {
             return Err(ImageFault::Behind(stands));
         }
+        let held = self.local(volume).map(|local| local.data_calls.clone());
         self.let_go(volume).await;
+        let calls = held.unwrap_or_else(|_| no_data_calls());
         let router = self.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let swap = |fault: std::io::Error| StartFault::Path {
@@ -129,7 +137,7 @@ impl<S: Imaging> Router<S> {
                 reason: fault.to_string(),
             };
             router.parts.factory.swap(volume).map_err(swap)?;
-            router.open_installed_volume(volume)
+            router.open_installed_volume(volume, calls)
         });
         Ok(opened.await.map_err(|_| ImageFault::Stopping)??)
     }

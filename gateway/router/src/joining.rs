@@ -1,8 +1,8 @@
 //! How an appliance gets into a fleet.
 //!
-//! Invariant: nobody is admitted without an invitation's secret, and each secret admits one. Before
-//! a second appliance is entered, the first one's lease has an end. Absent on purpose: the encoding
-//! of invitations, and certificates; they are the mesh's.
+//! Invariant: nobody is admitted without an invitation's secret, and each secret admits one,
+//! however often that asks. Before a second appliance is entered, the first one's lease has an end.
+//! Absent on purpose: the encoding of invitations, and certificates; they are the mesh's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::Imaging;
-use model::ApplianceId;
+use model::{ApplianceId, Timestamp};
 use ownership::{FleetCommand, FleetRefusal, InvitationDigest, Labels, MemberKind};
 use serde::{Deserialize, Serialize};
 
@@ -98,26 +98,44 @@ impl<S: Imaging> Router<S> {
         let digest = InvitationDigest(mesh::digest_of(&secret));
         let fleet = self.fleet_now();
         // Looked at before anything is done for a stranger; apply decides.
-        if !fleet.invitations().iter().any(|invitation| invitation.digest == digest) {
+        let open = fleet.invitations().iter().find(|invitation| invitation.digest == digest);
+        let token = self.parts.reach.token.as_ref();
+        let expected = token.is_some_and(|token| token.invitation(appliance).digest() == digest.0);
+        if open.is_none() && !expected {
             return Err(FleetRefusal::UnknownInvitation.to_string());
         }
         let authority = fleet.authority().ok_or("this fleet has no authority yet")?;
         let credentials = self.parts.reach.certifier.issue(&authority.0, appliance)?;
         self.admitting.fetch_add(1, Ordering::AcqRel);
         let _counted = Counted(self.clone());
-        self.be_accompanied().await?;
-        let now = self.parts.clock.wall();
-        let admit = FleetCommand::Admit { digest, appliance, name, addresses, labels, kind, now };
-        match self.enter_fleet(admit).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(refusal)) => return Err(refusal.to_string()),
-            Err(refusal) => return Err(format!("the fleet could not take it in: {refusal}")),
+        let came_with_it = expected || open.is_some_and(|open| open.used_by == Some(appliance));
+        // One that is a member and asks again has not got the answer.
+        if !(came_with_it && fleet.member(appliance).is_some()) {
+            let now = self.parts.clock.wall();
+            let usable = open.is_some_and(|open| open.expires > now);
+            if expected && !usable {
+                let life = u64::try_from(STANDING_LIFE.as_nanos()).unwrap_or(u64::MAX);
+                let expires = Timestamp::from_nanos(now.as_nanos().saturating_add(life));
+                self.enter_joining(FleetCommand::Invite { digest, expires, kind, now }).await?;
+            }
+            self.be_accompanied().await?;
+            let admit =
+                FleetCommand::Admit { digest, appliance, name, addresses, labels, kind, now };
+            self.enter_joining(admit).await?;
         }
         let fleet = self.fleet_now();
         let founder = fleet.founder().ok_or("this fleet was never founded")?;
         let others = fleet.members().iter().filter(|member| member.id != appliance);
         let peers = others.map(|member| (member.id, member.addresses.clone())).collect();
         Ok(Admission { founder, credentials, peers })
+    }
+
+    async fn enter_joining(self: &Arc<Self>, command: FleetCommand) -> Result<(), String> {
+        match self.enter_fleet(command).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refusal)) => Err(refusal.to_string()),
+            Err(refusal) => Err(format!("the fleet could not take it in: {refusal}")),
+        }
     }
 
     /// A fleet of one holds its lease for ever: beats start before the entry that adds a second
@@ -147,5 +165,7 @@ impl<S: Imaging> Drop for Counted<S> {
     }
 }
 
+/// From the entry that invites who has the fleet's token to the one that admits it.
+const STANDING_LIFE: Duration = Duration::from_secs(3600);
 const ACCOMPANIED_LOOK: Duration = Duration::from_millis(20);
 const ACCOMPANIED_LOOKS: usize = 250;

@@ -48,6 +48,7 @@ mod securing;
 mod serving;
 mod standing;
 mod stopping;
+mod telling;
 mod tending;
 mod transfers;
 mod waiters;

@@ -1,6 +1,7 @@
 //! A volume that is open on this appliance.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -13,7 +14,7 @@ use model::{
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::copies::Fans;
 use crate::duplicates::Duplicates;
@@ -47,11 +48,64 @@ pub struct Local<S> {
     /// Changes of names that are under way.
     pub(crate) name_calls: Duplicates<Answer>,
     /// WRITE and SETATTR of size, under way or answered.
-    pub(crate) data_calls: Duplicates<DataAnswer>,
+    pub(crate) data_calls: DataCalls,
     /// Wakes the remover.
     pub(crate) removed: Notify,
     /// SETATTRs of one file take turns: each is conditional on the inode it looked at.
     pub(crate) setters: Turns,
+    pub(crate) parting: Parting,
+}
+
+/// Whether a volume was let go of, to be closed or opened anew: it is closed once nobody has it in
+/// hand any more, so whoever waits for something with it in hand stops waiting.
+#[derive(Debug)]
+pub struct Parting(watch::Sender<bool>);
+
+impl Default for Parting {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Parting {
+    /// It is let go of.
+    pub fn begin(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it is.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is.
+    pub async fn begun(&self) {
+        // The sender is in `self`.
+        let _ = self.0.subscribe().wait_for(|begun| *begun).await;
+    }
+
+    /// Waits for `what`, unless the volume is let go of first; `what` is broken off then.
+    ///
+    /// # Errors
+    /// `Fenced`: somebody else answers by now, or this appliance with the volume opened anew.
+    pub async fn or<T, E: From<Refusal>>(
+        &self,
+        what: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        tokio::select! {
+            biased;
+            done = what => done,
+            () = self.begun() => Err(Refusal::Fenced.into()),
+        }
+    }
+}
+
+/// Calls about data, under way or answered; a volume that is opened anew goes on with them.
+pub(crate) type DataCalls = Arc<Duplicates<DataAnswer>>;
+
+/// Nothing was called yet.
+pub(crate) fn no_data_calls() -> DataCalls {
+    Arc::new(Duplicates::with_answers(DataAnswer::is_final))
 }
 
 /// Whose turn it is to do something to a file: a queue for each of a few groups of files.
@@ -78,6 +132,11 @@ impl Witnessed {
     /// Whether nobody needs to be asked.
     pub fn knows(&self, object: ObjectId) -> bool {
         self.0.lock().contains(&object)
+    }
+
+    /// They need to be asked anew.
+    pub fn forget(&self, object: ObjectId) {
+        self.0.lock().remove(&object);
     }
 
     /// From here on nobody needs to be.
@@ -181,6 +240,18 @@ impl<S: Imaging> Local<S> {
         View::new(self.reign.load(Ordering::Acquire))
     }
 
+    /// Waits until every fault is entered: the loss count raised, the copy marked stale.
+    ///
+    /// # Errors
+    /// `Fenced` if the volume is let go of: nothing may be answered.
+    pub async fn no_fault_open(&self) -> Result<(), Refusal> {
+        let entered = async {
+            self.news.no_fault_open().await;
+            Ok(())
+        };
+        self.parting.or(entered).await
+    }
+
     /// What a data change of `file` at `now` is stamped with.
     pub fn stamping(&self, file: &OwnFile, key: Option<RequestKey>, now: Timestamp) -> Stamping {
         let reign = Reign { epoch: file.epoch, view: self.reign() };
@@ -225,8 +296,7 @@ impl News {
         (Arc::new(news), entered_later)
     }
 
-    /// Waits until every fault is entered: the loss count raised, the copy marked stale.
-    pub async fn no_fault_open(&self) {
+    async fn no_fault_open(&self) {
         while self.faults_open.load(Ordering::Acquire) > 0 {
             let entered = self.faults_entered.notified();
             if self.faults_open.load(Ordering::Acquire) > 0 {
@@ -268,5 +338,23 @@ impl Sink for News {
 
     fn first_durable_data(&self, object: ObjectId) {
         self.first_data.lock().push(object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_with_a_volume_in_hand_stops_waiting_when_it_is_let_go_of() {
+        let parting = Parting::default();
+        let wait = parting.or(pending::<Result<(), Refusal>>());
+        let (waited, ()) = tokio::join!(wait, async { parting.begin() });
+        assert_eq!(waited, Err(Refusal::Fenced));
+        assert_eq!(parting.or(pending::<Result<(), Refusal>>()).await, Err(Refusal::Fenced));
+        assert_eq!(parting.or(async { Ok::<_, Refusal>(7) }).await, Ok(7), "it was done already");
+        assert!(parting.has_begun());
     }
 }

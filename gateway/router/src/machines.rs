@@ -128,9 +128,9 @@ impl<S: Imaging> Machines<S> {
     fn apply_volume(&self, group: GroupId, committed: &[Committed]) -> Result<(), CatalogFault> {
         let machine = self.volumes.read().get(&VolumeId::new(group.get())).cloned();
         let Some(machine) = machine else {
-            // Deleted meanwhile: its entries lead nowhere.
+            // Deleted meanwhile, or let go of to be opened anew: whoever waits finds out which.
             for ticket in committed.iter().filter_map(|entry| entry.ticket) {
-                self.waiters.refuse(ticket, Refusal::Stale);
+                self.waiters.refuse(ticket, Refusal::Busy);
             }
             return Ok(());
         };

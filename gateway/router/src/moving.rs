@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::{Command, Imaging};
-use model::{ApplianceId, Identity, ObjectId, ObjectKind, ObjectRecord, Refusal, VolumeId};
+use model::{ApplianceId, ObjectId, ObjectKind, ObjectRecord, Refusal, VolumeId};
 use serde::{Deserialize, Serialize};
 use volume::{Ask, LookUpName, Ports};
 
@@ -61,8 +61,7 @@ impl<S: Imaging> Router<S> {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         let name = parts.next().unwrap_or_default();
         let volume = self.info(name)?.id;
-        let ask =
-            Ask { volume, identity: Identity::root(), key: None, read_only: true, view: None };
+        let ask = Ask::own(volume);
         let mut object = ObjectId::ROOT;
         for part in parts {
             let part = model::Name::parse(part.as_bytes()).map_err(|_| Refusal::Invalid)?;

@@ -195,7 +195,7 @@ impl<S: Imaging> Router<S> {
             return Ok(self.size_here(ask, local, object, set, made).await?.after);
         }
         let call = || Call::SizeCreated { object, set, made };
-        Ok(self.set_elsewhere(ask, object, call).await?.after)
+        Ok(local.parting.or(self.set_elsewhere(ask, object, call)).await?.after)
     }
 
     /// The part of a CREATE that is done to the file's data, at its owner, in sequence with its
@@ -249,6 +249,8 @@ impl<S: Imaging> Router<S> {
             && let Some(answer) = local.catalog.replayed(key).map_err(faulted)?
         {
             metrics::counter!(crate::duplicates::REPLAYS_SUPPRESSED).increment(1);
+            // Whoever entered it may not have come to that.
+            local.parting.or(self.owners_know(local, self.other_members(local.id))).await?;
             return answer;
         }
         if ask.read_only {
@@ -270,9 +272,9 @@ impl<S: Imaging> Router<S> {
         let change = self.with_copies(local.id, asked);
         let answer = match reign {
             Some(reign) => self.enter_under(local, reign, change).await,
-            None => self.enter(local, change).await,
+            None => self.enter_in(local, ask.view, change).await,
         };
-        self.owners_know(local, owners).await;
+        local.parting.or(self.owners_know(local, owners)).await?;
         answer
     }
 
@@ -297,6 +299,16 @@ impl<S: Imaging> Router<S> {
         Command::Create { asked, others: Others { replicas: replicas.into(), stale } }
     }
 
+    /// Other appliances that may own files of the volume.
+    fn other_members(&self, volume: model::VolumeId) -> Vec<ApplianceId> {
+        if self.lease.is_for_ever() {
+            return Vec::new();
+        }
+        let mut members = self.fleet_now().volume_members(volume).to_vec();
+        members.retain(|appliance| *appliance != self.parts.appliance);
+        members
+    }
+
     /// Other appliances that may act as the owner of a file whose inode a change will touch.
     fn owners_elsewhere(&self, local: &Local<S>, expected: &Changed) -> Vec<ApplianceId> {
         if self.lease.is_for_ever() {
@@ -316,7 +328,7 @@ impl<S: Imaging> Router<S> {
 
     /// Waits until these have applied what is applied here, or are known to be down: their view of
     /// their files' inodes is fresh without asking anybody.
-    async fn owners_know(&self, local: &Local<S>, owners: Vec<ApplianceId>) {
+    async fn owners_know(&self, local: &Local<S>, owners: Vec<ApplianceId>) -> Result<(), Refusal> {
         let index = local.catalog.applied_index();
         let request = Request::AppliedUpTo { group: local.id.into(), index };
         for owner in owners {
@@ -327,6 +339,7 @@ impl<S: Imaging> Router<S> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The reply to a change that was done.

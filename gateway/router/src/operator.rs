@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use catalog::{Command, Imaging, Report};
 use model::{
-    ApplianceId, ExportRule, Identity, Membership, ObjectId, ObjectRecord, Policy, Refusal,
-    RootDirectory, VolumeId, VolumeInfo,
+    ApplianceId, ExportRule, Membership, ObjectId, ObjectRecord, Policy, Refusal, RootDirectory,
+    VolumeId, VolumeInfo,
 };
 use ownership::placement::{Wanted, place};
 use ownership::{DeletedVolume, FleetAnswer, FleetCommand, FleetRefusal, VOLUME_MEMBERS_MAX};
@@ -227,8 +227,7 @@ impl<S: Imaging> Router<S> {
 
     /// Waits until somebody has made the new volume's root directory.
     async fn wait_for_root(&self, volume: VolumeId) -> Result<(), OperatorRefusal> {
-        let ask =
-            Ask { volume, identity: Identity::root(), key: None, read_only: false, view: None };
+        let ask = Ask::own(volume);
         let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
         while self.attributes(&ask, ObjectId::ROOT).await.is_err() {
             self.wait_for_motion(patience).await?;
@@ -416,14 +415,4 @@ fn check<S: Imaging>(local: &Local<S>, appliance: ApplianceId) -> Result<CheckRe
         }
     }
     Ok(CheckReport { catalog, orphans, missing })
-}
-
-/// Waits until nobody else holds the volume.
-pub(crate) fn wait_for_last<S>(local: Option<Arc<Local<S>>>) {
-    let Some(mut local) = local else { return };
-    while let Err(still_held) = Arc::try_unwrap(local).map(drop) {
-        local = still_held;
-        #[expect(clippy::disallowed_methods, reason = "an adapter, waiting for requests to end")]
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
 }

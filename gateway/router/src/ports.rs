@@ -25,7 +25,7 @@ impl<S: Imaging> Ports for Router<S> {
 
     async fn attributes(&self, ask: &Ask, object: ObjectId) -> Result<Attributes, Refused> {
         let here =
-            |local: Arc<Local<S>>| async move { self.serve_attributes(&local, object).await };
+            |local: Arc<Local<S>>, _| async move { self.serve_attributes(&local, object).await };
         let call = || (Call::Attributes { object }, Bytes::new());
         let take = |returned, _| match returned {
             Returned::Attributes(attributes) => Some(attributes),
@@ -40,8 +40,9 @@ impl<S: Imaging> Ports for Router<S> {
         dir: ObjectId,
         name: LookUpName<'_>,
     ) -> Result<Found, Refused> {
-        let here =
-            |local: Arc<Local<S>>| async move { self.look_up_name(ask, &local, dir, name).await };
+        let here = |local: Arc<Local<S>>, _| async move {
+            self.look_up_name(ask, &local, dir, name).await
+        };
         let call = || (Call::LookUp { dir, name: WireName::from(name) }, Bytes::new());
         let take = |returned, _| match returned {
             Returned::Found(found) => Some(found),
@@ -51,7 +52,7 @@ impl<S: Imaging> Ports for Router<S> {
     }
 
     async fn read_link(&self, ask: &Ask, object: ObjectId) -> Result<(Bytes, Attributes), Refused> {
-        let here = |local: Arc<Local<S>>| async move { self.read_link_of(&local, object).await };
+        let here = |local: Arc<Local<S>>, _| async move { self.read_link_of(&local, object).await };
         let call = || (Call::ReadLink { object }, Bytes::new());
         let take = |returned, _| match returned {
             Returned::Link(target, attributes) => Some((target, attributes)),
@@ -62,7 +63,7 @@ impl<S: Imaging> Ports for Router<S> {
 
     async fn list(&self, ask: &Ask, dir: ObjectId, page: Page) -> Result<Listing, Refused> {
         let here =
-            |local: Arc<Local<S>>| async move { self.list_names(ask, &local, dir, page).await };
+            |local: Arc<Local<S>>, _| async move { self.list_names(ask, &local, dir, page).await };
         let call = || (Call::List { dir, page }, Bytes::new());
         let take = |returned, _| match returned {
             Returned::Listing(listing) => Some(listing),
@@ -77,8 +78,8 @@ impl<S: Imaging> Ports for Router<S> {
             *owner = self.home_of_new(ask.volume);
         }
         let change = &change;
-        let here = |local: Arc<Local<S>>| async move {
-            let done = self.change_names(ask, &local, change.clone()).await?;
+        let here = |local: Arc<Local<S>>, view| async move {
+            let done = self.change_names(&ask.in_view(view), &local, change.clone()).await?;
             Ok((done, local.catalog.applied_index()))
         };
         let call = || (Call::Change(change.clone()), Bytes::new());
@@ -88,9 +89,17 @@ impl<S: Imaging> Ports for Router<S> {
         };
         let (done, index) = self.routed(ask, About::Names, here, call, take).await?;
         // Who made it may own it: it must be known here before the client comes with data.
-        if let Ok(local) = self.local(ask.volume) {
-            let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
-            self.wait_applied(&local, index, patience).await?;
+        let patience = Patience::new(self.parts.clock.since_boot(), PARK_MAX);
+        while let Ok(local) = self.local(ask.volume) {
+            match self.wait_applied(&local, index, patience).await {
+                // It is let go of, to be opened anew.
+                Err(Refusal::Fenced) => {}
+                // It is done, and there is no telling the client to come back with another call.
+                waited => {
+                    waited.map_err(|_| Refusal::Unknown)?;
+                    break;
+                }
+            }
         }
         Ok(done)
     }
@@ -102,15 +111,15 @@ impl<S: Imaging> Ports for Router<S> {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Wcc, Refused> {
-        let here = |local: Arc<Local<S>>| async move {
-            self.serve_set(ask, &local, object, set, guard).await
+        let here = |local: Arc<Local<S>>, view| async move {
+            self.serve_set(&ask.in_view(view), &local, object, set, guard).await
         };
         let call = || (Call::SetAttributes { object, set, guard }, Bytes::new());
         self.routed(ask, About::Object(object), here, call, taken_set).await
     }
 
     async fn read(&self, ask: &Ask, object: ObjectId, span: Span) -> Result<ReadData, Refused> {
-        let here = |local: Arc<Local<S>>| async move {
+        let here = |local: Arc<Local<S>>, _| async move {
             self.used(&local, object, self.parts.appliance);
             self.serve_read(ask, &local, object, span).await
         };
@@ -128,9 +137,9 @@ impl<S: Imaging> Ports for Router<S> {
     async fn write(&self, ask: &Ask, request: WriteRequest) -> Result<Wrote, Refused> {
         let request = &request;
         let WriteRequest { object, span, stability, .. } = *request;
-        let here = |local: Arc<Local<S>>| async move {
+        let here = |local: Arc<Local<S>>, view| async move {
             self.used(&local, object, self.parts.appliance);
-            self.serve_write(ask, &local, request.clone()).await
+            self.serve_write(&ask.in_view(view), &local, request.clone()).await
         };
         let call = || {
             let call = Call::Write { object, offset: span.offset(), stability };
@@ -145,7 +154,7 @@ impl<S: Imaging> Ports for Router<S> {
 
     async fn commit(&self, ask: &Ask, object: ObjectId) -> Result<Committed, Refused> {
         let here =
-            |local: Arc<Local<S>>| async move { self.serve_commit(ask, &local, object).await };
+            |local: Arc<Local<S>>, _| async move { self.serve_commit(ask, &local, object).await };
         let call = || (Call::Commit { object }, Bytes::new());
         let take = |returned, _| match returned {
             Returned::Committed(committed) => Some(committed),
@@ -155,7 +164,7 @@ impl<S: Imaging> Ports for Router<S> {
     }
 
     async fn space(&self, ask: &Ask, object: ObjectId) -> Result<SpaceReport, Refused> {
-        let here = |local: Arc<Local<S>>| async move { self.serve_space(&local, object).await };
+        let here = |local: Arc<Local<S>>, _| async move { self.serve_space(&local, object).await };
         let call = || (Call::Space { object }, Bytes::new());
         let take = |returned, _| match returned {
             Returned::Space(report) => Some(report),

@@ -197,7 +197,7 @@ impl<S: Imaging> Pulse<S> {
                     tracing::warn!("the lease has ended: every client connection is closed");
                     let router = Arc::clone(router);
                     tokio::spawn(async move {
-                        router.close_clients().await;
+                        router.close_clients();
                         router.pulse.tell(PulseEvent::Closed);
                     });
                 }

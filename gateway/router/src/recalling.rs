@@ -14,7 +14,6 @@ use model::{ApplianceId, Mark, ObjectId, Refusal, RequestKey};
 
 use crate::local::{DataAnswer, Local, OwnFile};
 use crate::router::Router;
-use crate::transfers::ANSWERS_AT_ONCE;
 use crate::wire::copies::{CopyTold, CopyWhat};
 
 /// What becomes of a file whose calls are not known here.
@@ -98,13 +97,6 @@ impl<S: Imaging> Router<S> {
             }
         }
     }
-}
-
-/// The calls about a file that are known here, but for the first `skip`.
-pub(crate) fn calls_known<S>(local: &Local<S>, object: ObjectId, skip: u64) -> CopyTold {
-    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-    let all = local.data_calls.answers_about(object);
-    CopyTold::Calls(all.into_iter().skip(skip).take(ANSWERS_AT_ONCE).collect())
 }
 
 /// `told` is what each good copy says it holds; nothing if it is in doubt.

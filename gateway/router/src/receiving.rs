@@ -104,7 +104,8 @@ impl<S: Imaging> Router<S> {
                 tracing::warn!(volume = %local.id, %object, %refusal, "a copy was refused");
             }
         }
-        let (router, shared) = (self.clone(), Arc::downgrade(&shared));
+        let (router, volume) = (self.clone(), local.id);
+        let shared = Arc::downgrade(&shared);
         tokio::spawn(async move {
             tokio::time::sleep(RECEIVED_KEPT).await;
             if let Some(shared) = shared.upgrade() {
@@ -114,7 +115,10 @@ impl<S: Imaging> Router<S> {
                 }
             }
             router.forget_received();
-            router.drop_surplus_copies(&local, object).await;
+            // Not held all the time: that would keep the volume from being opened anew.
+            if let Ok(local) = router.local(volume) {
+                router.drop_surplus_copies(&local, object).await;
+            }
         });
     }
 
@@ -134,6 +138,15 @@ impl<S: Imaging> Router<S> {
     pub(crate) fn is_followed_now(&self, local: &Local<S>, object: ObjectId) {
         if self.transfers.receiving.lock().contains_key(&(local.id, object)) {
             self.forget_received();
+        }
+    }
+
+    /// If the file came here from its last owner, that is decided: this appliance owns it. Before
+    /// this its copy takes no followers.
+    pub(crate) async fn is_here_for_good(&self, local: &Local<S>, object: ObjectId) {
+        let received = self.transfers.receiving.lock().remove(&(local.id, object));
+        if let Some(received) = received {
+            received.lock().await.rest();
         }
     }
 

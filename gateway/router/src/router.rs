@@ -1,18 +1,17 @@
 //! One appliance's router: what it is made of, how it starts and stops.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use catalog::{Catalog, CatalogFault, Command, Envelope, Imaging, encode_fleet_command};
 use consensus::{GroupView, Handle, OpenFault};
 use extents::{Objects, Sink, Space};
 use mesh::{Mesh, Peer};
-use model::{ApplianceId, Clock, Entropy, GroupId, Refusal, Reign, VolumeId, WriteVerifier};
+use model::{ApplianceId, Clock, Entropy, GroupId, Refusal, Reign, View, VolumeId, WriteVerifier};
 use ownership::lease::Holding;
 use ownership::{
     Fleet, FleetAnswer, FleetCommand, FleetRefusal, Labels, Member, Secret, write_verifier,
@@ -30,7 +29,7 @@ use crate::happening::Herald;
 use crate::heat::{Forgetful, LedgerKeeper, Uses, follow_heat};
 use crate::installing::UnderWay;
 use crate::joining::{Certifier, NoCertificates};
-use crate::local::{DataAnswer, Local, News, Turns, Witnessed};
+use crate::local::{DataCalls, Local, News, Parting, Turns, Witnessed, no_data_calls};
 use crate::machines::{Machine, Machines};
 use crate::outbox::MeshSlot;
 use crate::parked::Parked;
@@ -80,6 +79,8 @@ pub struct Reach {
     pub mesh: Arc<MeshSlot>,
     /// Whom it was told of when it joined: until it has the fleet's state.
     pub introduced: Vec<(ApplianceId, Vec<SocketAddr>)>,
+    /// What lets appliances in whose configurations have it as well.
+    pub token: Option<mesh::FleetToken>,
     /// Issues certificates of the fleet.
     pub certifier: Arc<dyn Certifier>,
     /// Keeps the ledger of owners over restarts.
@@ -96,6 +97,7 @@ impl Default for Reach {
             labels: Labels::default(),
             mesh: Arc::default(),
             introduced: Vec::new(),
+            token: None,
             certifier: Arc::new(NoCertificates),
             ledger: Arc::new(Forgetful),
             runs: Arc::new(Forgotten),
@@ -219,10 +221,12 @@ pub struct Router<S> {
 }
 
 /// The client connections of this appliance's doors.
-#[async_trait]
 pub trait Clients: Send + Sync {
     /// Closes every one of them, unread requests and all.
-    async fn close_all(&self);
+    fn close_all(&self);
+
+    /// Closes those to an address.
+    fn close_at(&self, address: IpAddr);
 }
 
 /// How a volume's Raft group stands when the volume is opened.
@@ -344,21 +348,24 @@ impl<S: Imaging> Router<S> {
     /// Opens one volume: its catalog with all that was acknowledged, its backing files. A fleet of
     /// one also enters its reign. Blocks.
     pub(crate) fn open_volume(self: &Arc<Self>, volume: VolumeId) -> Result<(), StartFault> {
-        self.open_volume_as(volume, Group::Closed).map(drop)
+        self.open_volume_as(volume, Group::Closed, no_data_calls()).map(drop)
     }
 
-    /// Opens a volume whose group is open already and waits for the image that was put in place.
+    /// Opens a volume whose group is open already and waits for the image that was put in place;
+    /// what was answered before is known.
     pub(crate) fn open_installed_volume(
         self: &Arc<Self>,
         volume: VolumeId,
+        data_calls: DataCalls,
     ) -> Result<catalog::Applied, StartFault> {
-        self.open_volume_as(volume, Group::Waiting)
+        self.open_volume_as(volume, Group::Waiting, data_calls)
     }
 
     fn open_volume_as(
         self: &Arc<Self>,
         volume: VolumeId,
         group: Group,
+        data_calls: DataCalls,
     ) -> Result<catalog::Applied, StartFault> {
         let fleet = self.fleet_now();
         let (news, faults) = News::new(volume);
@@ -399,8 +406,9 @@ impl<S: Imaging> Router<S> {
             fan_turns: Turns::default(),
             witnessed: Witnessed::default(),
             setters: Turns::default(),
+            parting: Parting::default(),
             name_calls: Duplicates::running_only(),
-            data_calls: Duplicates::with_answers(DataAnswer::is_final),
+            data_calls,
             removed: Notify::new(),
         });
         if alone && self.lease.is_for_ever() {
@@ -490,16 +498,26 @@ impl<S: Imaging> Router<S> {
         mesh.set_peers(peers);
     }
 
-    pub(crate) async fn close_clients(&self) {
-        let clients = self.clients.read().clone();
-        if let Some(clients) = clients {
-            clients.close_all().await;
+    pub(crate) fn close_clients(&self) {
+        if let Some(clients) = &*self.clients.read() {
+            clients.close_all();
+        }
+    }
+
+    pub(crate) fn close_clients_at(&self, address: IpAddr) {
+        if let Some(clients) = &*self.clients.read() {
+            clients.close_at(address);
         }
     }
 
     /// The fleet as of now.
     pub fn fleet_now(&self) -> Arc<Fleet> {
         self.parts.machines.fleet_now.read().clone()
+    }
+
+    /// The fleet's view as of now.
+    pub(crate) fn view_now(&self) -> View {
+        self.parts.machines.fleet_now.read().view()
     }
 
     /// The fleet's group as it stands here.

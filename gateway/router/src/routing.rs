@@ -3,7 +3,9 @@
 //! Invariant: what was executed without a live lease is not answered; a call whose fate is unknown
 //! is sent again only because whoever executes it knows it by its key. A request that nobody can
 //! answer yet waits, within limits: the Linux client sleeps 5 s when it is told to come back, and
-//! then sends another call. So no change is told that: this one may have been sent before.
+//! then sends another call. So no change is told that: this one may have been sent before. And none
+//! is begun late: neither once its client's connection is closed, nor in another view than the one
+//! in which the lease was looked at. Its client may have had it done elsewhere and gone on.
 //! Absent on purpose: what requests mean.
 
 use std::future::Future;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use catalog::Imaging;
 use mesh::{MeshFault, Message};
-use model::{ApplianceId, Refusal};
+use model::{ApplianceId, Refusal, View};
 use volume::{Ask, Refused};
 
 use crate::local::Local;
@@ -64,12 +66,12 @@ impl Patience {
 }
 
 impl<S: Imaging> Router<S> {
-    /// Has a request executed by whoever it belongs to: by `here`, or there as `call`.
+    /// Has a request executed by whoever it belongs to: by `here` in a view, or there as `call`.
     pub(crate) async fn routed<T, F: Future<Output = Result<T, Refused>>>(
         &self,
         ask: &Ask,
         about: About,
-        here: impl Fn(Arc<Local<S>>) -> F,
+        here: impl Fn(Arc<Local<S>>, Option<View>) -> F,
         call: impl Fn() -> (Call, Bytes),
         take: impl Fn(Returned, Bytes) -> Option<T>,
     ) -> Result<T, Refused> {
@@ -93,6 +95,15 @@ impl<S: Imaging> Router<S> {
                 }
                 tokio::time::sleep(LOOK_AGAIN.min(left)).await;
             }
+            // Before the lease: whoever was taken for down since then is so in a newer view.
+            let view = match (ask.view, self.lease.is_for_ever()) {
+                (Some(view), _) if view != self.view_now() => {
+                    return Err(Refusal::Fenced.into());
+                }
+                (Some(view), _) => Some(view),
+                (None, true) => None,
+                (None, false) => Some(self.view_now()),
+            };
             let settled = match told.take() {
                 Some(to) if self.has_lease() => Settled::There(to),
                 _ => match self.settle(ask.volume, about, patience).await {
@@ -100,6 +111,10 @@ impl<S: Imaging> Router<S> {
                     Err(refusal) => return Err(given_up(refusal, may_be_done).await),
                 },
             };
+            // After the lease: nothing that came before one has ended is begun under the next.
+            if ask.line.is_closed() {
+                return Err(Refusal::Unknown.into());
+            }
             let executed = match settled {
                 Settled::There(to) => Err(to),
                 Settled::Here(local) | Settled::Confirmed(local) => Ok((local, false)),
@@ -108,7 +123,7 @@ impl<S: Imaging> Router<S> {
             let to = match executed {
                 Err(to) => to,
                 Ok((local, led)) => {
-                    let result = here(local.clone()).await;
+                    let result = here(local.clone(), view).await;
                     let stands = self.has_lease() && (!led || self.leads_by_lease(&local));
                     if stands && !is_over(&result) {
                         return result;
@@ -121,8 +136,9 @@ impl<S: Imaging> Router<S> {
                     continue;
                 }
             };
-            let (call, payload) = call();
-            let forwarding = self.forward(to, ask, call, payload, patience).await;
+            // It has become a fleet of several, or the wait was long: it is looked again.
+            let Some(view) = view.filter(|view| *view == self.view_now()) else { continue };
+            let forwarding = self.forward(to, &ask.in_view(Some(view)), call(), patience).await;
             may_be_done |= matches!(forwarding, Forwarding::Unknown);
             match forwarding {
                 Forwarding::Returned(returned, payload) => {
@@ -163,16 +179,27 @@ impl<S: Imaging> Router<S> {
                 Standing::Led(local) => {
                     // What is committed must be applied before it is read.
                     let commit = local.raft.commit();
-                    self.wait_applied(&local, commit, patience).await?;
+                    match self.wait_applied(&local, commit, patience).await {
+                        // The volume is let go of.
+                        Err(Refusal::Fenced) => continue,
+                        waited => waited?,
+                    }
                     return Ok(Settled::Led(local));
                 }
                 Standing::There(to) => return Ok(Settled::There(to)),
-                Standing::AfterRound(local) => match self.read_round(local.id.into()).await {
-                    Ok(()) => return Ok(Settled::Confirmed(local)),
-                    Err(_) => self.wait_for_motion(patience).await?,
-                },
+                Standing::AfterRound(local) => {
+                    let round = local.parting.or(self.read_round(local.id.into())).await;
+                    match round {
+                        Ok(()) => return Ok(Settled::Confirmed(local)),
+                        Err(_) => {
+                            drop(local);
+                            self.wait_for_motion(patience).await?;
+                        }
+                    }
+                }
                 Standing::AfterReign(local) => {
                     if self.enter_reign(&local).await.is_err() {
+                        drop(local);
                         self.wait_for_motion(patience).await?;
                     }
                 }
@@ -195,8 +222,7 @@ impl<S: Imaging> Router<S> {
         &self,
         to: ApplianceId,
         ask: &Ask,
-        call: Call,
-        payload: Bytes,
+        (call, payload): (Call, Bytes),
         patience: Patience,
     ) -> Forwarding {
         let left = patience.left(self.parts.clock.since_boot());
@@ -206,7 +232,7 @@ impl<S: Imaging> Router<S> {
             identity: ask.identity.clone(),
             key: ask.key,
             read_only: ask.read_only,
-            view: self.fleet_now().view(),
+            view: ask.view.unwrap_or_default(),
             index: index.unwrap_or_default(),
             patience_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             call,

@@ -43,7 +43,7 @@ impl<S: Imaging> Router<S> {
         };
         let there = self.copies_have(local, object, mark, wanted);
         let (here, there) = tokio::join!(here, there);
-        local.news.no_fault_open().await;
+        local.no_fault_open().await?;
         here?;
         there?;
         if self.owned(local, object)?.epoch != file.epoch {

@@ -134,7 +134,7 @@ impl<S: Imaging> Router<S> {
         call: impl Fn() -> Call,
     ) -> Result<Wcc, Refused> {
         // Boxed: a change of names waits here for a request of its own.
-        let here = |local: Arc<Local<S>>| {
+        let here = |local: Arc<Local<S>>, view| {
             let call = call();
             async move {
                 let Call::SizeCreated { object, set, made } = call else {
@@ -142,7 +142,7 @@ impl<S: Imaging> Router<S> {
                 };
                 self.join_copies(&local, object).await?;
                 let _pass = local.gates.pass(object).await;
-                self.size_here(ask, &local, object, set, made).await
+                self.size_here(&ask.in_view(view), &local, object, set, made).await
             }
         };
         let call = || (call(), Bytes::new());

@@ -182,7 +182,7 @@ impl<S: Imaging> Router<S> {
     }
 
     /// The newest view that an answer to a beat has told of.
-    fn heard(&self) -> View {
+    pub(crate) fn heard(&self) -> View {
         View::new(self.heard_view.load(Ordering::Acquire))
     }
 

@@ -131,7 +131,7 @@ impl<S: Imaging> Router<S> {
             });
             all &= self.tend_files(local, several.collect(), true).await;
             match copies.next {
-                Some(next) if self.has_lease() => after = next,
+                Some(next) if self.has_lease() && !local.parting.has_begun() => after = next,
                 Some(_) => return false,
                 None => return all,
             }
@@ -150,6 +150,9 @@ impl<S: Imaging> Router<S> {
                 Some((object, record.clone()))
             };
             self.tend_files(local, found.into_iter().filter_map(record).collect(), false).await;
+            if local.parting.has_begun() {
+                return;
+            }
             after = last;
         }
     }
@@ -179,7 +182,7 @@ impl<S: Imaging> Router<S> {
     ) -> Result<(), Refusal> {
         let patience = Patience::new(self.parts.clock.since_boot(), SETTLE_MAX);
         // A file that it gained by a view is its own only after its Reign.
-        match self.settle(local.id, About::Object(object), patience).await? {
+        match local.parting.or(self.settle(local.id, About::Object(object), patience)).await? {
             Settled::Here(_) => {}
             // It is another's, or no file any more.
             Settled::Led(_) | Settled::Confirmed(_) | Settled::There(_) => return Ok(()),

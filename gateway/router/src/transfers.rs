@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use catalog::{Command, Imaging};
 use model::{
     ApplianceId, Durability, Epoch, ObjectId, Refusal, Reign, RequestKey, Stability, VolumeId,
@@ -26,6 +25,7 @@ use crate::happening::{Happening, OfCopy};
 use crate::local::Local;
 use crate::receiving::BulkChannel;
 use crate::router::Router;
+use crate::telling::{Knowing, untold};
 use crate::wire::{self, Reply, StreamOpening, TransferCause, TransferPhase};
 
 mod job;
@@ -222,11 +222,7 @@ impl<S: Imaging> Router<S> {
         let has_data = local.file(object)?.has_data;
         let reign = Reign { epoch, view: local.reign() };
         let transfer = transfer_id(reign, job.number);
-        // It came here that way, which was decided when we became its owner.
-        let received = self.transfers.receiving.lock().remove(&(job.volume, object));
-        if let Some(received) = received {
-            received.lock().await.rest();
-        }
+        self.is_here_for_good(local, object).await;
         let channel = self.channel(local, job, epoch).await?;
         let parts = SendingParts {
             objects: Clone::clone(&*local.objects),
@@ -243,12 +239,13 @@ impl<S: Imaging> Router<S> {
             let come_close = async {
                 sending.until_close().await?;
                 // Most of them go before anybody has to wait for it.
-                self.send_answers(local, job, &mut told).await?;
+                self.tell_new(local, job, &mut told).await?;
                 Ok(sending.until_close().await?)
             };
             let close = tokio::select! {
                 close = come_close => close,
                 () = job.cancelled() => return Err(Kept::Cancelled),
+                () = local.parting.begun() => return Err(Refusal::Fenced.into()),
             };
             let outcome = match close {
                 Ok(()) => {
@@ -326,12 +323,12 @@ impl<S: Imaging> Router<S> {
         // The copy that stays here counts as a good one until the new owner changes the file or
         // vouches for it.
         let last_bytes = tokio::time::timeout(FINISH_WAIT, sending.finish());
-        let last_answers = self.send_answers(local, job, told);
+        let last_answers = self.tell_new(local, job, told);
         let (finished, answered) = tokio::join!(last_bytes, last_answers);
         finished.map_err(|_| Kept::TooSlow)??;
         answered?;
         let sent = since();
-        local.news.no_fault_open().await;
+        local.no_fault_open().await?;
         if job.cancelled.load(Ordering::Acquire) {
             return Err(Kept::Cancelled);
         }
@@ -355,7 +352,8 @@ impl<S: Imaging> Router<S> {
     ) -> Result<(), Kept> {
         self.join_copies(local, job.object).await?;
         let mut told = HashSet::new();
-        self.send_answers(local, job, &mut told).await?;
+        let answers = untold(local, job.object, &mut told);
+        self.tell_copy(local, job.object, job.to, (&answers, Knowing::Also)).await?;
         let began = self.parts.clock.since_boot();
         let _closed = local.gates.close(job.object).await;
         *job.phase.lock() = TransferPhase::Closing;
@@ -373,10 +371,10 @@ impl<S: Imaging> Router<S> {
         };
         let last_changes = self.everybody_has(local, job.object, mark, how);
         let have = tokio::time::timeout(FINISH_WAIT, last_changes);
-        let (have, answered) = tokio::join!(have, self.send_answers(local, job, &mut told));
-        have.map_err(|_| Kept::TooSlow)??;
-        answered?;
-        local.news.no_fault_open().await;
+        have.await.map_err(|_| Kept::TooSlow)??;
+        let answers = untold(local, job.object, &mut told);
+        self.tell_copy(local, job.object, job.to, (&answers, Knowing::Also)).await?;
+        local.no_fault_open().await?;
         if job.cancelled.load(Ordering::Acquire) {
             return Err(Kept::Cancelled);
         }
@@ -409,6 +407,10 @@ impl<S: Imaging> Router<S> {
             match self.enter_under(local, reign, keep).await {
                 Ok(_) => return Err(Refusal::Busy.into()),
                 Err(Refusal::Stale) => return Err(Refusal::Stale.into()),
+                // What the log says is found out with the volume opened anew.
+                Err(Refusal::Fenced) if local.parting.has_begun() => {
+                    return Err(Refusal::Unknown.into());
+                }
                 Err(Refusal::Fenced) => {
                     let inode = local.file(job.object)?.inode;
                     let done = inode.record().is_some_and(|record| match aim {
@@ -425,26 +427,17 @@ impl<S: Imaging> Router<S> {
         }
     }
 
-    /// The new owner must know the calls that were answered here: each of them may come again.
-    async fn send_answers(
+    /// The new owner must know the calls that were answered here; what it knew before was about
+    /// another copy.
+    async fn tell_new(
         &self,
         local: &Local<S>,
         job: &Job,
         told: &mut HashSet<RequestKey>,
     ) -> Result<(), Kept> {
-        let mut all = local.data_calls.answers_about(job.object);
-        all.retain(|(key, _)| told.insert(*key));
-        // A request's header has a limit, far below what a thousand answers take.
-        for some in all.chunks(ANSWERS_AT_ONCE) {
-            let (volume, object, answers) = (local.id, job.object, some.to_vec());
-            let request = wire::Request::Answers { volume, object, answers, anew: false };
-            match self.ask_peer(job.to, &request, Bytes::new(), FINISH_WAIT).await? {
-                (Reply::At(_), _) => {}
-                (Reply::Not(refusal), _) => return Err(refusal.into()),
-                _ => return Err(Refusal::Fault.into()),
-            }
-        }
-        Ok(())
+        let knowing = if told.is_empty() { Knowing::Only } else { Knowing::Also };
+        let answers = untold(local, job.object, told);
+        Ok(self.tell_target((local.id, job.object), job.to, (&answers, knowing)).await?)
     }
 
     async fn channel(
@@ -481,6 +474,9 @@ impl<S: Imaging> Router<S> {
             if job.cancelled.load(Ordering::Acquire) {
                 return Err(Kept::Cancelled);
             }
+            if local.parting.has_begun() {
+                return Err(Refusal::Fenced.into());
+            }
         }
         Err(mesh::MeshFault::NotSent.into())
     }
@@ -512,6 +508,4 @@ const LISTED_TRIES: u32 = 40;
 const LISTED_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Requests wait no longer than this for the last bytes.
 const FINISH_WAIT: Duration = Duration::from_secs(5);
-/// Each takes up to a few hundred bytes of a header's 64 KiB.
-pub(crate) const ANSWERS_AT_ONCE: usize = 100;
 const DECIDE_AGAIN_AFTER: Duration = Duration::from_millis(50);

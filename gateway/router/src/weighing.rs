@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use catalog::Imaging;
 use futures_util::future::join_all;
 use model::{ApplianceId, ObjectId, ObjectRecord, Refusal, VolumeId};
@@ -21,7 +20,6 @@ use crate::keeping::place_without;
 use crate::local::Local;
 use crate::router::Router;
 use crate::wire::balance::{BalanceAsk, BalanceTold, LOTS_MAX, Weighed};
-use crate::wire::{Reply, Request};
 
 /// What all appliances said.
 #[derive(Clone, Debug, Default)]
@@ -69,11 +67,15 @@ impl<S: Imaging> Router<S> {
         let fleet = self.fleet_now();
         let full = fleet.members().iter().filter(|member| member.kind == MemberKind::Full);
         let asked = full.map(|member| async move {
-            let weighed = match member.up || member.id == self.parts.appliance {
-                true => self.weigh_at(member.id).await,
+            let reachable = member.up || member.id == self.parts.appliance;
+            let told = match reachable {
+                true => self.ask_one(member.id, &BalanceAsk::Weigh, WEIGH_WAIT).await,
                 false => None,
             };
-            (member, weighed)
+            match told {
+                Some(BalanceTold::Weighed(weighed)) => (member, Some(weighed)),
+                Some(_) | None => (member, None),
+            }
         });
         let mut all = WeighedFleet::default();
         let mut surplus: BTreeMap<ApplianceId, u64> = BTreeMap::new();
@@ -101,20 +103,6 @@ impl<S: Imaging> Router<S> {
         }
         all.facts.volumes = spreads(&fleet);
         all
-    }
-
-    async fn weigh_at(self: &Arc<Self>, appliance: ApplianceId) -> Option<Weighed> {
-        if appliance == self.parts.appliance {
-            return self.weigh_here().await.ok();
-        }
-        let request = Request::Balance(Box::new(BalanceAsk::Weigh));
-        match self.ask_peer(appliance, &request, Bytes::new(), WEIGH_WAIT).await {
-            Ok((Reply::Balance(told), _)) => match *told {
-                BalanceTold::Weighed(weighed) => Some(weighed),
-                _ => None,
-            },
-            _ => None,
-        }
     }
 
     /// How full this appliance is and what it owns.

@@ -16,7 +16,9 @@ use ownership::{FleetAnswer, FleetRefusal, OwnerChange};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use volume::{Ask, Committed, Done, Found, Listing, LookUpName, Page, Refused, SpaceReport, Wrote};
+use volume::{
+    Ask, Committed, Done, Found, Line, Listing, LookUpName, Page, Refused, SpaceReport, Wrote,
+};
 
 pub mod addresses;
 pub mod balance;
@@ -87,8 +89,7 @@ pub enum Request {
         /// Which file.
         object: ObjectId,
     },
-    /// These calls about the file were answered by its owner. Whoever has the bytes knows the
-    /// calls.
+    /// These calls about the file were answered by its owner, who sends it here in a stream.
     Answers {
         /// Of which volume.
         volume: VolumeId,
@@ -450,17 +451,14 @@ pub struct BadMessage;
 impl Call {
     /// Whether a call changes something: done twice it is not the same as done once.
     pub fn changes(&self) -> bool {
-        self.changes_data() || matches!(self, Self::Change(_))
-    }
-
-    /// Whether a call is one that the log does not know by its key.
-    pub fn changes_data(&self) -> bool {
         match self {
-            Self::SetAttributes { .. } | Self::SizeCreated { .. } | Self::Write { .. } => true,
+            Self::SetAttributes { .. }
+            | Self::SizeCreated { .. }
+            | Self::Write { .. }
+            | Self::Change(_) => true,
             Self::LookUp { .. }
             | Self::ReadLink { .. }
             | Self::List { .. }
-            | Self::Change(_)
             | Self::Attributes { .. }
             | Self::Read { .. }
             | Self::Commit { .. }
@@ -473,7 +471,8 @@ impl Forwarded {
     /// For whom and where, as the executing appliance sees it.
     pub fn ask(&self) -> Ask {
         let Self { volume, key, read_only, view, .. } = *self;
-        Ask { volume, identity: self.identity.clone(), key, read_only, view: Some(view) }
+        let (identity, view, line) = (self.identity.clone(), Some(view), Line::default());
+        Ask { volume, identity, key, read_only, view, line }
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::RequestKey;
 
@@ -18,6 +19,36 @@ pub struct Caller {
     pub credential: Option<UnixCredential>,
     /// The replay cache's key for this call.
     pub key: Option<RequestKey>,
+    /// The connection that it came over.
+    pub line: Line,
+}
+
+/// The connection that a call came over, as far as it matters to whoever executes the call.
+///
+/// Once it is closed, the client may send the same call elsewhere, have it answered, and go on from
+/// there: whoever has not begun with the call by then must never do so, for it would undo what came
+/// after it.
+#[derive(Clone, Debug, Default)]
+pub struct Line(Option<Arc<AtomicBool>>);
+
+impl Line {
+    /// A connection that is open. The default is none at all, and so never closed.
+    pub fn open() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// It is closed, for all who have it.
+    pub fn close(&self) {
+        if let Some(closed) = &self.0 {
+            closed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it was closed. Whoever acts under a lease asks this after looking at the lease: a
+    /// new one begins only once every connection of before is closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.as_ref().is_some_and(|closed| closed.load(Ordering::Acquire))
+    }
 }
 
 /// What AUTH_SYS carries (RFC 5531 appendix A).

@@ -13,7 +13,7 @@ mod handle;
 mod ports;
 mod service;
 
-pub use caller::{Caller, Groups, GroupsFound, UnixCredential};
+pub use caller::{Caller, Groups, GroupsFound, Line, UnixCredential};
 pub use export::{Verdict, export_path, verdict};
 pub use handle::{BadHandle, HANDLE_BYTES, Handle, HandleKey};
 pub use ports::{

@@ -1,6 +1,7 @@
 //! What a door needs done, in the words of a file system. The router implements it: here if we
 //! lead or own, elsewhere otherwise.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use model::{
     Stability, Timestamp, View, VolumeId, VolumeInfo, Wcc, WriteVerifier, Written,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::caller::Line;
 
 /// For whom and where something is asked: travels with a forwarded request.
 #[derive(Clone, Debug)]
@@ -22,8 +25,27 @@ pub struct Ask {
     pub key: Option<RequestKey>,
     /// The export's verdict: changes are refused.
     pub read_only: bool,
-    /// Under which view another appliance sent it on; none if the client is this appliance's own.
+    /// In which view it was found to belong where it is executed: a change is refused in any other.
+    /// None in a fleet of one.
     pub view: Option<View>,
+    /// The connection that it came over, if that ends here.
+    pub line: Line,
+}
+
+impl Ask {
+    /// The appliance's own question: it may look at everything, and changes nothing.
+    pub fn own(volume: VolumeId) -> Self {
+        let (identity, line) = (Identity::root(), Line::default());
+        Self { volume, identity, key: None, read_only: true, view: None, line }
+    }
+
+    /// The same, found to belong where it is executed in `view`.
+    pub fn in_view(&self, view: Option<View>) -> Cow<'_, Self> {
+        match view == self.view {
+            true => Cow::Borrowed(self),
+            false => Cow::Owned(Self { view, ..self.clone() }),
+        }
+    }
 }
 
 /// A refusal, with the attributes an error reply may carry.

@@ -145,7 +145,8 @@ impl<P: Ports> Service<P> {
             identity.gids = groups.iter().copied().collect();
         }
         let (volume, read_only) = (volume.id, granted.read_only);
-        Ok(Ask { volume, identity, key: caller.key, read_only, view: None })
+        let line = caller.line.clone();
+        Ok(Ask { volume, identity, key: caller.key, read_only, view: None, line })
     }
 }
 

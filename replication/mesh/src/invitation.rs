@@ -12,9 +12,10 @@ use std::str::FromStr;
 use model::Entropy;
 
 use crate::Fingerprint;
+use crate::spelling::{BadToken, Spelling};
 
 /// What the token says. Its text is `hf1-` and 84 letters and digits of Crockford's base 32, one
-/// word to a double click; case does not matter, and `O`, `I`, `L` are read as `0`, `1`, `1`.
+/// word to a double click.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Invitation {
     fleet: Fingerprint,
@@ -39,6 +40,11 @@ impl Invitation {
         self.secret
     }
 
+    /// One that both sides derive from what they share.
+    pub(crate) fn derived(fleet: Fingerprint, secret: [u8; SECRET_BYTES]) -> Self {
+        Self { fleet, secret }
+    }
+
     /// What the fleet stores and compares: the BLAKE3 hash of the secret.
     pub fn digest(&self) -> [u8; 32] {
         digest_of(&self.secret)
@@ -50,48 +56,11 @@ pub fn digest_of(secret: &[u8; SECRET_BYTES]) -> [u8; 32] {
     *blake3::hash(secret).as_bytes()
 }
 
-/// Why a word is no token; what the operator does next differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadInvitation {
-    /// Something else was pasted.
-    #[error("not an invitation: one begins with `{PREFIX}1-`")]
-    NotOne,
-    /// The fleet or this appliance is newer than the other: update the older.
-    #[error("an invitation of version {0}, this appliance reads version {VERSION}")]
-    Version(u32),
-    /// Part of it is missing, or something was added.
-    #[error("an invitation has {TEXT_CHARS} characters, this has {0}")]
-    Length(usize),
-    /// Mistyped.
-    #[error("`{0}` at character {1} is no part of an invitation")]
-    Character(char, usize),
-    /// Mistyped.
-    #[error("the invitation has a typing error: its check digits do not fit")]
-    Checksum,
-}
-
 impl FromStr for Invitation {
-    type Err = BadInvitation;
+    type Err = BadToken;
 
-    fn from_str(text: &str) -> Result<Self, BadInvitation> {
-        let text = text.trim();
-        let lower = text.to_ascii_lowercase();
-        let rest = lower.strip_prefix(PREFIX).ok_or(BadInvitation::NotOne)?;
-        let (version, body) = rest.split_once('-').ok_or(BadInvitation::NotOne)?;
-        let version: u32 = version.parse().map_err(|_| BadInvitation::NotOne)?;
-        if version != VERSION {
-            return Err(BadInvitation::Version(version));
-        }
-        let head = lower.len() - body.len();
-        let chars = head + body.chars().count();
-        if chars != TEXT_CHARS {
-            return Err(BadInvitation::Length(chars));
-        }
-        let bytes = decode(body, head)?;
-        let (said, check) = bytes.split_at(BYTES - CHECK_BYTES);
-        if checksum(said) != check {
-            return Err(BadInvitation::Checksum);
-        }
+    fn from_str(text: &str) -> Result<Self, BadToken> {
+        let said = SPELLING.read(text)?;
         let (fleet, secret) = said.split_at(32);
         Ok(Self {
             fleet: Fingerprint::new(fleet.try_into().expect("split at 32")),
@@ -102,23 +71,8 @@ impl FromStr for Invitation {
 
 impl fmt::Display for Invitation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [self.fleet.as_bytes().as_slice(), &self.secret].concat();
-        let check = checksum(&bytes);
-        bytes.extend_from_slice(&check);
-        write!(f, "{PREFIX}{VERSION}-")?;
-        let (mut held, mut bits) = (0_u32, 0);
-        for byte in bytes {
-            held = held << 8 | u32::from(byte);
-            bits += 8;
-            while bits >= 5 {
-                bits -= 5;
-                write!(f, "{}", ALPHABET[(held >> bits & 31) as usize] as char)?;
-            }
-        }
-        if bits > 0 {
-            write!(f, "{}", ALPHABET[(held << (5 - bits) & 31) as usize] as char)?;
-        }
-        Ok(())
+        let bytes = [self.fleet.as_bytes().as_slice(), &self.secret].concat();
+        f.write_str(&SPELLING.spell(&bytes))
     }
 }
 
@@ -129,52 +83,10 @@ impl fmt::Debug for Invitation {
     }
 }
 
-/// `head`: how many characters stand before `body`, for the message.
-fn decode(body: &str, head: usize) -> Result<[u8; BYTES], BadInvitation> {
-    let mut bytes = [0; BYTES];
-    let (mut held, mut bits, mut filled) = (0_u32, 0, 0);
-    for (at, shown) in body.chars().enumerate() {
-        let meant = match shown {
-            'o' => '0',
-            'i' | 'l' => '1',
-            other => other,
-        };
-        let value = ALPHABET.iter().position(|c| *c as char == meant);
-        let value = value.ok_or(BadInvitation::Character(shown, head + at + 1))?;
-        held = held << 5 | value as u32;
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            bytes[filled] = (held >> bits) as u8;
-            filled += 1;
-        }
-    }
-    // The last character carries fewer than five bits: one spelling for each token.
-    if held & ((1 << bits) - 1) != 0 {
-        return Err(BadInvitation::Checksum);
-    }
-    Ok(bytes)
-}
-
-fn checksum(said: &[u8]) -> [u8; CHECK_BYTES] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(PREFIX.as_bytes()).update(&VERSION.to_be_bytes()).update(said);
-    let mut check = [0; CHECK_BYTES];
-    check.copy_from_slice(&hasher.finalize().as_bytes()[..CHECK_BYTES]);
-    check
-}
-
 /// Nobody guesses 128 bits.
 pub const SECRET_BYTES: usize = 16;
 
-const PREFIX: &str = "hf";
-const VERSION: u32 = 1;
-/// One typing error in 4 billion goes unseen here, and is refused by the fleet.
-const CHECK_BYTES: usize = 4;
-const BYTES: usize = 32 + SECRET_BYTES + CHECK_BYTES;
-const TEXT_CHARS: usize = 4 + (BYTES * 8).div_ceil(5);
-/// Crockford's: without I, L, O and U.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const SPELLING: Spelling = Spelling { prefix: "hf", version: 1, bytes: 32 + SECRET_BYTES };
 
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,13 @@
 
 mod authority;
 mod bulk;
+mod fleet_token;
 mod invitation;
 pub mod limits;
 mod memory;
 mod quic;
 mod seam;
+mod spelling;
 mod wire;
 
 pub use authority::{
@@ -24,12 +26,14 @@ pub use authority::{
     FleetAuthority,
 };
 pub use bulk::{BulkReceiver, BulkSender, BulkStream};
-pub use invitation::{BadInvitation, Invitation, SECRET_BYTES, digest_of};
+pub use fleet_token::FleetToken;
+pub use invitation::{Invitation, SECRET_BYTES, digest_of};
 pub use memory::{MemoryFleet, MemoryMesh};
 pub use quic::{
     BadCredentials, BindFault, Congestion, JoinFault, Parts, PathFacts, QuicMesh, Settings, join,
 };
 pub use seam::{Chunk, Handler, Mesh, MeshFault, Message, Peer, Topic};
+pub use spelling::BadToken;
 pub use wire::FrameVersions;
 
 #[cfg(test)]

@@ -41,6 +41,10 @@ pub const LINKS_MAX: usize = 4;
 pub const HANDSHAKES_MAX: usize = 64;
 /// From the first packet to the exchanged hello.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
+/// A first packet that nobody answers is sent again after three times this, then twice as long. The
+/// third of a second of RFC 9002 (section 6.2.2) is for the whole world: an appliance that was
+/// dialed while it started would be back seconds late. On a slower path some packets go twice.
+pub const INITIAL_RTT: Duration = Duration::from_millis(50);
 /// How long opening a bulk stream waits for a connection.
 pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Between attempts to connect: first, and at most, doubling.

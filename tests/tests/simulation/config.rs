@@ -61,6 +61,8 @@ pub enum Mistake {
     ForgetsCalls,
     /// Does not tell a copy that joins which calls made what it has.
     JoinsUntold,
+    /// A copy believes what it is told of calls whose changes have not come to it.
+    BelievesWhatIsToCome,
     /// A copy that was made equal remembers calls whose changes are undone.
     KeepsUndoneCalls,
     /// Shows what another good copy does not have yet.

@@ -247,6 +247,41 @@ fn a_copy_that_starts_again_is_told_which_calls_made_it() {
 }
 
 #[test]
+fn a_copy_believes_no_answer_about_a_change_that_has_not_come_to_it() {
+    only_with(Mistake::BelievesWhatIsToCome, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::FileSync);
+        world.millis(500);
+        // The copy starts again. Its owner tells it of a call, and dies before the change comes.
+        let told = Rc::new(RefCell::new(false));
+        let tells = told.clone();
+        world.tap = Some(Box::new(move |_, to, message| {
+            *tells.borrow_mut() |= matches!(to_copy(message), Some(ToCopy::Answers(_)));
+            let answer = matches!(message, Message::Reply(_, Reply::Returned(_)));
+            answer || to == 1 && changes(message).is_some_and(|batch| !batch.frames.is_empty())
+        }));
+        world.begin_call(0, 2, write(How::FileSync));
+        world.millis(60);
+        world.leaves(0);
+        world.kill(1);
+        world.boot(1, false);
+        for _ in 0..100 {
+            world.millis(if *told.borrow() { 0 } else { 10 });
+        }
+        assert!(*told.borrow(), "the copy joins");
+        world.millis(5);
+        world.kill(0);
+        world.tap = None;
+        world.millis(3_000);
+        comes_back(&mut world, 1);
+        world.reads(1, 1);
+        world.boot(0, false);
+        world.millis(4_000);
+        world
+    });
+}
+
+#[test]
 fn a_call_that_is_undone_is_executed_when_it_comes_again() {
     only_with(Mistake::KeepsUndoneCalls, |mistake| {
         let mut world = scene(mistake, 3);

@@ -1,32 +1,33 @@
-//! Copies that follow the owner's: sending changes to them, making them equal, and the other end.
+//! Copies that follow the owner's: sending changes to them, and making them equal.
 //!
 //! Invariant: a change is acknowledged when every copy that the log has for good has it. Absent on
-//! purpose: what goes to whom when (`replicator::FanOut`), and what a copy takes
-//! (`replicator::admit`, `ownership::following`).
+//! purpose: what goes to whom when (`replicator::FanOut`), and the other end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::Command;
-use extents::{Admission, CopyState, Frame, FrameChange, admit};
+use extents::{CopyState, FrameChange};
 use model::{
-    ApplianceId, EXTENT_BYTES, Epoch, Incarnation, Index, Mark, ObjectRecord, Refusal, Reign,
-    RequestKey, Span, View, VolumeId,
+    ApplianceId, EXTENT_BYTES, Epoch, Incarnation, Index, Mark, ObjectRecord, Reign, RequestKey,
+    Span, View, VolumeId,
 };
-use ownership::{Claim, Following, Sender, Standing, copies, effective_owner, following};
+use ownership::{Claim, Standing, copies, effective_owner};
 use replicator::{Batch, FanOut, FanOutEffect, FanOutEvent, FanOutSettings, LostWhy, Told};
 
 use crate::config::Mistake;
 use crate::entering::Entry;
-use crate::process::{Ctx, Out, Process};
-use crate::words::{Ask, How, Key, Message, Outcome, Reply};
+use crate::process::{Ctx, Process};
+use crate::words::{Answered, Ask, Key, Reply};
 
 /// The copies that follow one file of this appliance.
 pub struct Fan {
     pub core: FanOut,
     /// Batches under way: to whom, which, and until when an answer counts.
     asks: BTreeMap<u64, (ApplianceId, u64, Duration)>,
+    /// Batches that go to who joins once it knows the calls.
+    tellings: BTreeMap<u64, (ApplianceId, Batch, Duration)>,
     lost: Vec<(ApplianceId, LostWhy)>,
     leaving: Option<Entry>,
     /// Nothing is entered before that.
@@ -70,25 +71,13 @@ pub enum ToCopy {
         batch: Batch,
         /// Up to here all copies hold the same.
         settled: Mark,
-        /// Who joins gets to know the calls that made what it has.
-        answers: Vec<(RequestKey, Outcome)>,
     },
+    /// Who joins gets to know the calls that made what it has.
+    Answers(Vec<(RequestKey, Answered)>),
     /// What is there, and which calls about it are known?
     State,
     /// All bytes, and the calls that made them: the copy is what the owner's was at this mark.
-    Equal { mark: Mark, bytes: Vec<u8>, answers: Vec<(RequestKey, Outcome)> },
-}
-
-/// What is asked of a copy here, and waits.
-pub struct Followed {
-    from: ApplianceId,
-    ask: u64,
-    key: Key,
-    under: SentUnder,
-    what: ToCopy,
-    until: Duration,
-    /// Being made durable.
-    sync: Option<(u64, Mark)>,
+    Equal { mark: Mark, bytes: Vec<u8>, answers: Vec<(RequestKey, Answered)> },
 }
 
 /// Whether a change may be made, as far as the copies go.
@@ -132,6 +121,7 @@ impl Process {
             let fan = Fan {
                 core,
                 asks: BTreeMap::new(),
+                tellings: BTreeMap::new(),
                 lost: Vec::new(),
                 leaving: None,
                 rests_until: Duration::ZERO,
@@ -253,6 +243,7 @@ impl Process {
             let follow = self.good_others(&record);
             let mut effects = fan.core.follow(self.now, &self.runs(&follow));
             fan.lost.retain(|(appliance, _)| follow.contains(appliance));
+            effects.extend(self.poll_tellings(ctx, key, &record, &mut fan));
             for (ask, (to, batch, until)) in fan.asks.clone() {
                 let event = match self.replies.remove(&ask) {
                     Some(Reply::Copied(told)) => FanOutEvent::Told { from: to, batch, told },
@@ -278,6 +269,49 @@ impl Process {
         }
     }
 
+    /// Who knows the calls gets the changes.
+    fn poll_tellings(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        record: &ObjectRecord,
+        fan: &mut Fan,
+    ) -> Vec<FanOutEffect> {
+        let mut effects = Vec::new();
+        for (ask, (to, batch, until)) in std::mem::take(&mut fan.tellings) {
+            match self.replies.remove(&ask) {
+                Some(Reply::Copied(Told::Has { .. })) => {
+                    self.send_batch(ctx, (key, record), fan, (to, batch));
+                }
+                None if self.now < until => {
+                    fan.tellings.insert(ask, (to, batch, until));
+                    continue;
+                }
+                Some(_) | None => {
+                    let failed = FanOutEvent::Failed { to, batch: batch.number };
+                    effects.extend(fan.core.step(self.now, failed));
+                }
+            }
+            self.asked.remove(&ask);
+            self.again = true;
+        }
+        effects
+    }
+
+    fn send_batch(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        (key, record): (Key, &ObjectRecord),
+        fan: &mut Fan,
+        (to, batch): (ApplianceId, Batch),
+    ) {
+        let number = batch.number;
+        let settled = fan.core.received().filter(|_| fan.core.is_joined());
+        let what = ToCopy::Changes { batch, settled: settled.unwrap_or_default() };
+        let ask = self.ask_copy(ctx, key, record.epoch, to, what);
+        fan.asks.insert(ask, (to, number, self.now + BATCH_WAIT));
+    }
+
     /// All copies are the same: each of them is to know it, so that it is sure of itself after a
     /// crash.
     fn tell_settled(&mut self, ctx: &mut Ctx<'_>, key: Key, record: &ObjectRecord, core: &FanOut) {
@@ -285,7 +319,7 @@ impl Process {
         let (previous, frames) = (settled, Vec::new());
         let batch = Batch { number: 0, previous, frames, durable: false, joins: false };
         for to in core.followers() {
-            let what = ToCopy::Changes { batch: batch.clone(), settled, answers: Vec::new() };
+            let what = ToCopy::Changes { batch: batch.clone(), settled };
             let ask = self.ask_copy(ctx, key, record.epoch, to, what);
             // Nobody waits for what it says to that.
             self.asked.remove(&ask);
@@ -381,14 +415,13 @@ impl Process {
             match effect {
                 FanOutEffect::Send { to, batch } => {
                     let Some(record) = self.record(key) else { continue };
-                    let number = batch.number;
-                    let joins = batch.joins && ctx.mistake != Mistake::JoinsUntold;
-                    let answers = if joins { self.answers_about(key) } else { Vec::new() };
-                    let settled = fan.core.received().filter(|_| fan.core.is_joined());
-                    let settled = settled.unwrap_or_default();
-                    let what = ToCopy::Changes { batch, settled, answers };
+                    if !batch.joins || ctx.mistake == Mistake::JoinsUntold {
+                        self.send_batch(ctx, (key, &record), fan, (to, batch));
+                        continue;
+                    }
+                    let what = ToCopy::Answers(self.answers_about(key));
                     let ask = self.ask_copy(ctx, key, record.epoch, to, what);
-                    fan.asks.insert(ask, (to, number, self.now + BATCH_WAIT));
+                    fan.tellings.insert(ask, (to, batch, self.now + BATCH_WAIT));
                 }
                 FanOutEffect::Lost { follower, why } => {
                     fan.lost.push((follower, why));
@@ -396,179 +429,6 @@ impl Process {
                 }
             }
         }
-    }
-
-    /// An owner sends something to the copy here.
-    pub fn follow(&mut self, from: (ApplianceId, u64), key: Key, under: SentUnder, what: ToCopy) {
-        let (from, ask) = from;
-        let until = self.now + EARLY_WAIT;
-        self.followed.push(Followed { from, ask, key, under, what, until, sync: None });
-        self.again = true;
-    }
-
-    pub fn poll_followed(&mut self, ctx: &mut Ctx<'_>) {
-        for mut followed in std::mem::take(&mut self.followed) {
-            match self.poll_one_followed(ctx, &mut followed) {
-                Some(told) => {
-                    let reply = match (&followed.what, told) {
-                        (ToCopy::State, Told::Has { .. }) => {
-                            let file = self.disk.files.entry(followed.key).or_default();
-                            let state = file.state();
-                            let answers = self.answers_about(followed.key);
-                            Reply::Held { state, answers }
-                        }
-                        (_, told) => Reply::Copied(told),
-                    };
-                    let message = Message::Reply(followed.ask, reply);
-                    ctx.out.push(Out::Send { to: followed.from, message });
-                    self.again = true;
-                }
-                None => self.followed.push(followed),
-            }
-        }
-    }
-
-    fn poll_one_followed(&mut self, ctx: &mut Ctx<'_>, followed: &mut Followed) -> Option<Told> {
-        if let Some((number, mark)) = followed.sync
-            && !self.is_broken(followed.key)
-        {
-            let synced = self.synced.remove(&number);
-            return synced.then_some(Told::Has { mark, durable: true });
-        }
-        let late = self.now >= followed.until;
-        let key = followed.key;
-        if self.is_broken(key) {
-            return Some(Told::Refused(Refusal::Fault));
-        }
-        match self.takes_from(ctx, followed) {
-            Following::Take => {}
-            Following::Wait if !late => return None,
-            Following::Wait | Following::Behind | Following::Not => return Some(Told::NotNow),
-        }
-        let brings = match &followed.what {
-            ToCopy::Changes { batch, .. } => !batch.frames.is_empty(),
-            ToCopy::State => false,
-            ToCopy::Equal { .. } => true,
-        };
-        if self.disk.full && brings && ctx.mistake != Mistake::LiesWhenFull {
-            return Some(Told::Refused(Refusal::NoSpace));
-        }
-        match &followed.what {
-            ToCopy::Equal { mark, bytes, answers } => {
-                let file = self.disk.files.entry(key).or_default();
-                match file.state() {
-                    CopyState::At(has) if has >= *mark => {
-                        return Some(Told::Has { mark: has, durable: false });
-                    }
-                    CopyState::At(_) | CopyState::InDoubt => {}
-                }
-                file.share();
-                file.make_equal(*mark, bytes);
-                let local = self.volumes.get_mut(&key.0).expect("it takes");
-                if ctx.mistake != Mistake::KeepsUndoneCalls {
-                    local.answered.retain(|_, (object, _)| *object != key.1);
-                }
-                self.witnessed.insert(key);
-                for (request, outcome) in answers {
-                    local.answered.entry(*request).or_insert((key.1, outcome.clone()));
-                }
-                Some(Told::Has { mark: *mark, durable: false })
-            }
-            // What is asked is looked up when it is answered.
-            ToCopy::State => Some(Told::Has { mark: Mark::default(), durable: false }),
-            ToCopy::Changes { batch, settled, answers } => {
-                let (batch, settled, answers) = (batch.clone(), *settled, answers.clone());
-                let joins = batch.joins;
-                let told = self.take_changes(ctx, followed, batch, late);
-                if matches!(told, Some(Told::Has { .. })) || followed.sync.is_some() {
-                    self.disk.files.entry(key).or_default().settle(settled);
-                    let local = self.volumes.get_mut(&key.0).expect("it takes");
-                    for (request, outcome) in answers {
-                        local.answered.entry(request).or_insert((key.1, outcome));
-                    }
-                    if joins {
-                        self.witnessed.insert(key);
-                    }
-                }
-                told
-            }
-        }
-    }
-
-    fn take_changes(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        followed: &mut Followed,
-        batch: Batch,
-        late: bool,
-    ) -> Option<Told> {
-        let key = followed.key;
-        let Batch { previous, frames, durable, .. } = batch;
-        let marks: Vec<Mark> = frames.iter().map(|frame| frame.mark).collect();
-        let file = self.disk.files.entry(key).or_default();
-        file.share();
-        let state = file.state();
-        if self.disk.full && ctx.mistake == Mistake::LiesWhenFull {
-            let mark = marks.last().copied().unwrap_or(previous);
-            return Some(Told::Has { mark, durable });
-        }
-        let admission = match ctx.mistake {
-            Mistake::TakesChangesAsTheyCome => Admission::Execute { skip: 0 },
-            _ => admit(state, previous, &marks),
-        };
-        match admission {
-            Admission::Execute { skip } => self.execute_changes(ctx, key, &frames[skip..]),
-            Admission::There => {}
-            Admission::Early if !late => return None,
-            _ if ctx.mistake == Mistake::TakesTailsForEqual => {
-                self.execute_changes(ctx, key, &frames);
-            }
-            Admission::Early | Admission::Gap => return Some(Told::Gap),
-        }
-        let CopyState::At(mark) = self.disk.files[&key].state() else { return Some(Told::Gap) };
-        let mark = match ctx.mistake {
-            Mistake::TakesChangesAsTheyCome | Mistake::TakesTailsForEqual => {
-                marks.last().copied().unwrap_or(previous)
-            }
-            _ => mark,
-        };
-        if durable {
-            followed.sync = Some((self.sync(ctx, key), mark));
-            return None;
-        }
-        Some(Told::Has { mark, durable: false })
-    }
-
-    /// Whoever has a change knows the call that made it.
-    fn execute_changes(&mut self, ctx: &Ctx<'_>, key: Key, frames: &[Frame]) {
-        let verifier = self.verifier(key.0);
-        let file = self.disk.files.entry(key).or_default();
-        let local = self.volumes.get_mut(&key.0).expect("it takes");
-        for frame in frames {
-            file.apply(frame, None);
-            if let Some(request) = frame.key
-                && ctx.mistake != Mistake::ForgetsWhoseChanges
-            {
-                let outcome = Outcome::Wrote { how: How::Unstable, verifier };
-                local.answered.entry(request).or_insert((key.1, outcome));
-            }
-        }
-    }
-
-    fn takes_from(&self, ctx: &Ctx<'_>, followed: &Followed) -> Following {
-        let Followed { from, key, under, .. } = *followed;
-        let Some(local) = self.volumes.get(&key.0) else { return Following::Wait };
-        if local.catalog.applied_index() < under.index {
-            return Following::Wait;
-        }
-        // Gone: there is nothing to follow.
-        let Some(record) = self.record(key) else { return Following::Not };
-        if ctx.mistake == Mistake::FollowsAnybody {
-            return Following::Take;
-        }
-        let sender = Sender { appliance: from, view: under.view, epoch: under.epoch };
-        let is_up = |appliance| self.fleet_now.is_up(appliance);
-        following(self.me, self.fleet_now.view(), &record, is_up, sender)
     }
 }
 
@@ -582,6 +442,4 @@ pub fn whole(bytes: &[u8]) -> FrameChange {
 /// An answer is waited for so long before the same is sent again.
 const BATCH_WAIT: Duration = Duration::from_millis(400);
 const LEAVE_AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// Longer than a predecessor is on its way.
-const EARLY_WAIT: Duration = Duration::from_millis(300);
 pub const EQUAL_WAIT: Duration = Duration::from_millis(500);

@@ -19,6 +19,7 @@ mod copies;
 mod disk;
 mod entering;
 mod faults;
+mod followed;
 mod following;
 mod genesis;
 mod history;

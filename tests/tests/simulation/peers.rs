@@ -6,6 +6,7 @@ use ownership::lease::{HolderEvent, KeeperEvent};
 
 use consensus::Event;
 
+use crate::config::Mistake;
 use crate::jobs::{Job, Origin};
 use crate::process::{Ctx, Out, Process};
 use crate::words::{Ask, Message, Reply, Request};
@@ -50,7 +51,10 @@ impl Process {
                 self.again = true;
                 return;
             }
-            Ask::Answers { key, answers } => self.take_answers(from.0, key, answers),
+            Ask::Answers { key, answers, anew } => {
+                let anew = anew && ctx.mistake != Mistake::KeepsUndoneCalls;
+                self.take_answers(from.0, key, (answers, anew))
+            }
             Ask::Image { group } => self.image_of(group),
             Ask::Copy { key, under, what } => return self.follow(from, key, under, what),
         };

@@ -21,14 +21,15 @@ use crate::checks::Invariant;
 use crate::config::Mistake;
 use crate::disk::{Disk, File, Shared, Sync};
 use crate::entering::{Entry, Fate};
-use crate::following::{Fan, Followed};
+use crate::followed::Followed;
+use crate::following::Fan;
 use crate::history::History;
 use crate::jobs::Job;
 use crate::recalling::Recall;
 use crate::receiving::Receiving;
 use crate::rotting::GivenUp;
 use crate::transfers::{Purpose, Transfer};
-use crate::words::{Ask, Key, Message, Outcome, Reply};
+use crate::words::{Answered, Ask, Key, Message, Outcome, Reply};
 
 /// What happens to a process.
 #[derive(Clone, Debug)]
@@ -121,7 +122,7 @@ pub struct Local {
     /// Calls that are being executed.
     pub running: BTreeSet<RequestKey>,
     /// Changes of data that were answered.
-    pub answered: BTreeMap<RequestKey, (ObjectId, Outcome)>,
+    pub answered: BTreeMap<RequestKey, Answered>,
     /// Backing files being removed.
     pub removing: Option<Entry>,
     pub dropping: Option<Entry>,

@@ -11,7 +11,7 @@ use model::{ApplianceId, Mark, ObjectRecord, RequestKey};
 use crate::config::Mistake;
 use crate::following::{EQUAL_WAIT, Joined, ToCopy};
 use crate::process::{Ctx, Process};
-use crate::words::{Key, Outcome, Reply};
+use crate::words::{Answered, Key, Reply};
 
 /// Copies are asked what they hold and which calls they know.
 pub struct Recall {
@@ -66,18 +66,18 @@ impl Process {
         }
         let local = self.volumes.get_mut(&key.0).expect("it is open");
         let known = held.into_iter().filter(|(state, _)| *state == here && alike);
-        for (request, outcome) in known.flat_map(|(_, answers)| answers) {
-            local.answered.entry(request).or_insert((key.1, outcome));
+        for (request, answered) in known.flat_map(|(_, answers)| answers) {
+            local.answered.entry(request).or_insert(answered);
         }
         self.witnessed.insert(key);
         None
     }
 
     /// The calls about a file that are known here.
-    pub fn answers_about(&self, key: Key) -> Vec<(RequestKey, Outcome)> {
+    pub fn answers_about(&self, key: Key) -> Vec<(RequestKey, Answered)> {
         let answered = &self.volumes[&key.0].answered;
-        let about = answered.iter().filter(|(_, (object, _))| *object == key.1);
-        about.map(|(request, (_, outcome))| (*request, outcome.clone())).collect()
+        let about = answered.iter().filter(|(_, answered)| answered.object == key.1);
+        about.map(|(request, answered)| (*request, answered.clone())).collect()
     }
 
     /// Whether all good copies have what a READ sees now.

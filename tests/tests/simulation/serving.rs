@@ -20,7 +20,7 @@ use crate::entering::{Entry, Fate};
 use crate::following::Joined;
 use crate::jobs::{Ending, Job, Next, Securing, Stage};
 use crate::process::{Ctx, Out, Process, Timer};
-use crate::words::{Ask, CELL_BYTES, Call, Entered, How, Key, Outcome, Reply};
+use crate::words::{Answered, Ask, CELL_BYTES, Call, Entered, How, Key, Outcome, Reply};
 
 impl Process {
     /// Executes a call about a file that is owned here.
@@ -66,8 +66,8 @@ impl Process {
             }
             Call::Write { cell, cells, value, how, .. } => {
                 let local = self.volumes.get_mut(&key.0).expect("it is open");
-                if let Some((_, outcome)) = local.answered.get(&job.request.key) {
-                    return match outcome.clone() {
+                if let Some(answered) = local.answered.get(&job.request.key) {
+                    return match answered.outcome.clone() {
                         Outcome::Wrote { how: done, verifier } => {
                             let owed = if done < how { How::FileSync } else { How::Unstable };
                             self.secure_answered(ctx, job, (record, reign), owed, verifier)
@@ -81,8 +81,7 @@ impl Process {
                 if self.disk.full {
                     // A late double of it must not be carried out once there is room.
                     let outcome = Outcome::Refused(Refusal::NoSpace);
-                    let local = self.volumes.get_mut(&key.0).expect("it is open");
-                    local.answered.insert(job.request.key, (key.1, outcome.clone()));
+                    self.note_answer(key, job.request.key, (outcome.clone(), Mark::default()));
                     return Next::End(Ending::Outcome(outcome));
                 }
                 let local = self.volumes.get_mut(&key.0).expect("it is open");
@@ -98,6 +97,9 @@ impl Process {
                 let made = self.change_file(key, reign, change, Some(by));
                 let frame = Frame { secure: how == How::FileSync, ..made };
                 let mark = frame.mark;
+                // Whoever comes with it again waits with this one for the copies.
+                let outcome = Outcome::Wrote { how: How::Unstable, verifier };
+                self.note_answer(key, job.request.key, (outcome, mark));
                 self.step_fan(ctx, key, |core, now| core.step(now, FanOutEvent::Frame(frame)));
                 ctx.history.executed(job.request.key, self.fleet_now.view());
                 self.secure(ctx, job, record.epoch, (mark, how), verifier)
@@ -200,12 +202,19 @@ impl Process {
         let Call::Write { how, .. } = job.request.call else { unreachable!("it is a WRITE") };
         let outcome = Outcome::Wrote { how, verifier };
         let local = self.volumes.get_mut(&key.0).expect("it is open");
-        local.answered.insert(job.request.key, (key.1, outcome.clone()));
+        if let Some(answered) = local.answered.get_mut(&job.request.key) {
+            answered.outcome = outcome.clone();
+        }
         if !self.has_lease(ctx.mistake) {
             return self.park(job);
         }
         self.acknowledge(ctx, key, reign);
         Next::End(Ending::Outcome(outcome))
+    }
+
+    fn note_answer(&mut self, key: Key, request: RequestKey, (outcome, mark): (Outcome, Mark)) {
+        let local = self.volumes.get_mut(&key.0).expect("it is open");
+        local.answered.insert(request, Answered { object: key.1, outcome, mark });
     }
 
     fn acknowledge(&self, ctx: &mut Ctx<'_>, key: Key, reign: Reign) {
@@ -271,7 +280,7 @@ impl Process {
                 }
                 let securing = *securing;
                 if securing.sync.is_some_and(|number| self.unsynced.remove(&number)) {
-                    return self.not_secured(job, securing.verifier);
+                    return self.park(job);
                 }
                 self.poll_securing(ctx, job, securing)
             }
@@ -321,7 +330,8 @@ impl Process {
             Some(Standing::Execute { reign }) if reign.epoch == epoch => Some(reign),
             _ => None,
         };
-        let Some(reign) = reign else { return self.not_secured(job, verifier) };
+        // Done, though not as durable as it was to be: whoever owns the file goes on.
+        let Some(reign) = reign else { return self.park(job) };
         match job.request.call {
             Call::Write { .. } => self.wrote(ctx, job, reign, verifier),
             _ => {
@@ -330,17 +340,6 @@ impl Process {
                 Next::End(Ending::Outcome(Outcome::Committed { verifier }))
             }
         }
-    }
-
-    /// Done, though not as durable as it was to be: whoever owns the file goes on.
-    fn not_secured(&mut self, job: &mut Job, verifier: WriteVerifier) -> Next {
-        let key = job.key().expect("it is about a file");
-        if let Call::Write { .. } = job.request.call {
-            let outcome = Outcome::Wrote { how: How::Unstable, verifier };
-            let local = self.volumes.get_mut(&key.0).expect("it is open");
-            local.answered.entry(job.request.key).or_insert((key.1, outcome));
-        }
-        self.park(job)
     }
 
     /// Executes a call about names, or one about an object that is no file; this appliance leads.

@@ -7,7 +7,7 @@ use ownership::{Claim, Standing, effective_owner};
 use crate::entering::{Entry, Fate};
 use crate::process::{Ctx, Process};
 use crate::transfers::Purpose;
-use crate::words::{Entered, Key, Outcome, Reply};
+use crate::words::{Answered, Entered, Key, Reply};
 
 impl Process {
     pub fn poll_volumes(&mut self, ctx: &mut Ctx<'_>) {
@@ -133,7 +133,7 @@ impl Process {
         &mut self,
         from: ApplianceId,
         key: Key,
-        answers: Vec<(RequestKey, Outcome)>,
+        (answers, anew): (Vec<(RequestKey, Answered)>, bool),
     ) -> Reply {
         let is_up = |appliance| self.fleet_now.is_up(appliance);
         let owner = self.record(key).and_then(|record| effective_owner(&record, is_up));
@@ -142,8 +142,11 @@ impl Process {
         let Some(local) = self.volumes.get_mut(&key.0).filter(|_| is_owner) else {
             return Reply::No;
         };
-        for (request, outcome) in answers {
-            local.answered.entry(request).or_insert((key.1, outcome));
+        if anew {
+            local.answered.retain(|_, answered| answered.object != key.1);
+        }
+        for (request, answered) in answers {
+            local.answered.entry(request).or_insert(answered);
         }
         self.witnessed.insert(key);
         Reply::Done

@@ -442,13 +442,14 @@ impl Process {
     ) -> (u64, BTreeSet<RequestKey>) {
         let answered = &self.volumes[&key.0].answered;
         let told = |k| transfer.told.as_ref().is_some_and(|told| told.contains(k));
-        let about = answered.iter().filter(|(k, (object, _))| *object == key.1 && !told(k));
-        let mut answers: Vec<_> = about.map(|(k, (_, outcome))| (*k, outcome.clone())).collect();
+        let about = answered.iter().filter(|(k, call)| call.object == key.1 && !told(k));
+        let mut answers: Vec<_> = about.map(|(k, call)| (*k, call.clone())).collect();
         if ctx.mistake == Mistake::KeepsAnswers {
             answers.clear();
         }
         let keys = answers.iter().map(|(key, _)| *key).collect();
-        (self.ask(ctx, transfer.to, Ask::Answers { key, answers }), keys)
+        let anew = transfer.told.is_none();
+        (self.ask(ctx, transfer.to, Ask::Answers { key, answers, anew }), keys)
     }
 
     /// Tells the target most of the answers before anybody has to wait for it; true once it has

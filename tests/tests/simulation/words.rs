@@ -6,8 +6,8 @@ use catalog::{Answer, Record};
 use consensus::PeerMessage;
 use extents::CopyState;
 use model::{
-    ApplianceId, Change, Cookie, Epoch, GroupId, Index, Name, ObjectId, Refusal, RequestKey, View,
-    VolumeId, WriteVerifier,
+    ApplianceId, Change, Cookie, Epoch, GroupId, Index, Mark, Name, ObjectId, Refusal, RequestKey,
+    View, VolumeId, WriteVerifier,
 };
 use ownership::lease::{Beat, BeatAnswer};
 use ownership::{FleetAnswer, FleetRefusal};
@@ -86,6 +86,17 @@ pub enum Outcome {
     Busy,
 }
 
+/// A change of data that was answered.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Of which file.
+    pub object: ObjectId,
+    /// With what.
+    pub outcome: Outcome,
+    /// The change that it is true of a copy to have; the first one, if nothing was done.
+    pub mark: Mark,
+}
+
 /// What an entry did, told to whoever proposed it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entered {
@@ -111,7 +122,9 @@ pub enum Ask {
     },
     Answers {
         key: Key,
-        answers: Vec<(RequestKey, Outcome)>,
+        answers: Vec<(RequestKey, Answered)>,
+        /// Whether what is known of other calls about it is undone.
+        anew: bool,
     },
     Image {
         group: GroupId,
@@ -143,7 +156,7 @@ pub enum Reply {
     /// What a copy holds, and which calls about it are known there.
     Held {
         state: CopyState,
-        answers: Vec<(RequestKey, Outcome)>,
+        answers: Vec<(RequestKey, Answered)>,
     },
     No,
 }

@@ -48,6 +48,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("admin", &["model", "volume"]),
     ("notices", &[]),
     ("addresses", &[]),
+    // The first process of the image; the daemon shares what boot files are called with it.
+    ("init", &[]),
     (
         "router",
         &[
@@ -70,6 +72,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "catalog",
             "consensus",
             "extents",
+            "init",
             "mesh",
             "model",
             "nfs-server",

@@ -7,7 +7,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{addresses, appliance, balance, events, fleet, objects, scrub, volumes};
+use super::{addresses, appliance, balance, events, fleet, image, objects, scrub, volumes};
 
 /// The admin API of one appliance, over its unix socket (only root) or over TLS (with the token
 /// that `holdfast admin token` shows). What is refused is a problem (RFC 9457).
@@ -61,6 +61,9 @@ use super::{addresses, appliance, balance, events, fleet, objects, scrub, volume
         scrub::show_scrubs,
         scrub::start_scrub,
         scrub::stop_scrub,
+        image::show_image,
+        image::update_image,
+        image::roll_image_back,
         objects::show_ledger,
         objects::list_jobs,
         objects::show_job,

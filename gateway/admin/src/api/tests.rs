@@ -233,3 +233,28 @@ async fn scrubs_are_started_stopped_and_shown() {
     let done = ["scrub None", "scrub Some(\"media\")", "stop the scrub"];
     assert_eq!(operator.done(), done);
 }
+
+#[tokio::test]
+async fn an_image_comes_with_its_signature_in_a_header_or_not_at_all() {
+    let operator = operator();
+    let (status, _, view) = ask(&operator, "GET", "/v1/image", None).await;
+    assert_eq!((status, &view["booted"]), (200, &json!("holdfast-00000001.efi")));
+    let update = async |signature: Option<&str>| {
+        let mut request = Request::builder().method("POST").uri("/v1/image");
+        if let Some(signature) = signature {
+            request = request.header("holdfast-signature", signature);
+        }
+        let request = request.body(Body::from(vec![0; 9])).unwrap();
+        let answer = router(operator.clone()).oneshot(request).await.unwrap();
+        answer.status().as_u16()
+    };
+    // What is no hexadecimal text, in bytes or in characters.
+    for bad in [None, Some("736"), Some("7g"), Some("ff"), Some("+7")] {
+        assert_eq!(update(bad).await, 400, "{bad:?}");
+    }
+    assert_eq!(operator.done(), Vec::<String>::new(), "nothing was uploaded");
+    assert_eq!(update(Some("7369676e6564")).await, 200);
+    let (status, _, back) = ask(&operator, "POST", "/v1/image/rollback", None).await;
+    assert_eq!((status, &back["file"]), (200, &json!("holdfast-00000003+1.efi")));
+    assert_eq!(operator.done(), ["update the image: signed, 9 bytes", "roll the image back"]);
+}

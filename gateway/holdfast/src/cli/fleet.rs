@@ -11,6 +11,7 @@ use clap::Subcommand;
 
 use super::balance::{self, RebalanceArgs};
 use super::{Show, escaped};
+use crate::adapters::SystemEntropy;
 use crate::client::{Client, Method};
 use crate::print;
 
@@ -24,6 +25,8 @@ pub enum FleetVerb {
         #[arg(long)]
         witness: bool,
     },
+    /// Make a token that appliances' configurations share, so that they find together unattended
+    Token,
     /// Show the fleet's appliances and what it can lose
     Status,
     /// List the invitations that are remembered
@@ -105,6 +108,10 @@ pub fn fleet(client: &Client, show: Show, verb: FleetVerb) -> Result<ExitCode, S
         FleetVerb::Init => {
             let fleet: FleetView = client.ask(Method::Post, "/v1/fleet/init")?;
             show.print(&fleet, print::fleet)
+        }
+        FleetVerb::Token => {
+            let token = mesh::FleetToken::new(&SystemEntropy).to_string();
+            show.print(&token, |token| format!("{token}\n"))
         }
         FleetVerb::Status => {
             let fleet: FleetView = client.ask(Method::Get, "/v1/fleet")?;

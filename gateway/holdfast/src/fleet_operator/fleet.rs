@@ -81,7 +81,11 @@ impl FleetOperator {
             Problem::new(ProblemKind::BadRequest, detail)
         })?;
         let clock = self.clock.clone();
-        fleet::join(&self.opened, &self.config, clock, &token, address, kind_of(witness))
+        let invitation = token
+            .parse()
+            .map_err(|bad| Problem::new(ProblemKind::BadRequest, format!("the token: {bad}")))?;
+        let at = (address, fleet::JOIN_WAIT);
+        fleet::join(&self.opened, &self.config, clock, &invitation, at, kind_of(witness))
             .await
             .map_err(|e| Problem::new(ProblemKind::Conflict, e))?;
         // The appliance starts anew; if it is stopping already, that is as well.

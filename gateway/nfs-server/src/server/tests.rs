@@ -9,6 +9,7 @@ use nfs_wire::{Credential, Refusal, mount, nlm};
 
 use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
+use volume::Line;
 
 use super::*;
 use crate::testing::{Client, DEMO, PUBLIC, World, place};
@@ -475,16 +476,48 @@ async fn a_connection_that_nobody_has_accepted_yet_is_closed_with_all_others() {
     assert!(third.read_exact(&mut reply).await.is_ok());
 }
 
-#[tokio::test]
-async fn all_connections_close_without_an_answer_and_new_ones_are_served() {
-    let (world, mut client, root) = demo().await;
-    let held = world.tree.plant(DEMO, "slow");
+/// Sends a READ that is held; gives the connection as whoever executes it sees it.
+async fn held_read(world: &World, client: &mut Client, root: FileHandle) -> Line {
     let Reply::Lookup(Ok(found)) = client.nfs(lookup(root, "slow")).await else { panic!() };
-    world.tree.hold_reads(Some(held));
     let read = Args::Read(nfs3::ReadArgs { file: found.object, offset: 0, count: 10 });
     let (_, bytes) = client.encode_nfs(&read);
     client.send(&bytes).await;
     sleep(Duration::from_millis(20)).await;
+    world.tree.line()
+}
+
+#[tokio::test]
+async fn whoever_executes_a_call_sees_that_its_connection_is_closed() {
+    let (world, mut client, root) = demo().await;
+    world.tree.hold_reads(Some(world.tree.plant(DEMO, "slow")));
+    let left = held_read(&world, &mut client, root).await;
+    assert!(!left.is_closed());
+    drop(client);
+    sleep(Duration::from_millis(20)).await;
+    assert!(left.is_closed(), "by the client");
+
+    let mut client = world.client().await;
+    let line = held_read(&world, &mut client, root).await;
+    world.server.closer().close_at("127.0.0.2".parse().unwrap());
+    assert!(!line.is_closed(), "it came to another address");
+    world.server.closer().close_at("127.0.0.1".parse().unwrap());
+    assert!(line.is_closed(), "before it is noticed that nobody reads any more");
+    world.tree.hold_reads(None);
+    assert!(client.receive().await.is_none());
+
+    let mut client = world.client().await;
+    world.tree.hold_reads(Some(world.tree.plant(DEMO, "slower")));
+    let line = held_read(&world, &mut client, root).await;
+    assert!(!line.is_closed(), "another connection");
+    world.server.closer().close_all();
+    assert!(line.is_closed());
+}
+
+#[tokio::test]
+async fn all_connections_close_without_an_answer_and_new_ones_are_served() {
+    let (world, mut client, root) = demo().await;
+    world.tree.hold_reads(Some(world.tree.plant(DEMO, "slow")));
+    held_read(&world, &mut client, root).await;
     world.server.closer().close_all();
     world.tree.hold_reads(None);
     assert!(client.receive().await.is_none());

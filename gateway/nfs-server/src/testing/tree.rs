@@ -12,7 +12,7 @@ use model::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use volume::{
-    Ask, Attached, Committed, Done, Entry, Found, Listing, LookUpName, Page, Ports, ReadData,
+    Ask, Attached, Committed, Done, Entry, Found, Line, Listing, LookUpName, Page, Ports, ReadData,
     Refused, SpaceReport, WriteRequest, Wrote,
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Tree {
     held: watch::Sender<Option<ObjectId>>,
     /// Of all changes, in order.
     keys: Mutex<Vec<Option<RequestKey>>>,
+    /// Over which the last read came.
+    line: Mutex<Line>,
     /// What every port answers instead, if anything.
     refuses: Mutex<Option<Refusal>>,
 }
@@ -50,7 +52,8 @@ impl Tree {
         }
         let held = watch::Sender::new(None);
         let (volumes, state) = (Arc::new(volumes), Mutex::new(state));
-        Self { volumes, state, held, keys: Mutex::default(), refuses: Mutex::default() }
+        let (keys, line, refuses) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { volumes, state, held, keys, line, refuses }
     }
 
     /// Puts an empty file into a volume's root, as if it had been there before.
@@ -62,6 +65,11 @@ impl Tree {
     /// Makes reads of `object` wait until another one is held.
     pub(crate) fn hold_reads(&self, object: Option<ObjectId>) {
         self.held.send_replace(object);
+    }
+
+    /// The connection over which the last read came.
+    pub(crate) fn line(&self) -> Line {
+        self.line.lock().clone()
     }
 
     /// Has every port answer with this from now on, or as usual.
@@ -399,6 +407,7 @@ impl Ports for Tree {
 
     async fn read(&self, ask: &Ask, object: ObjectId, span: Span) -> Result<ReadData, Refused> {
         self.serves()?;
+        *self.line.lock() = ask.line.clone();
         let mut held = self.held.subscribe();
         held.wait_for(|held| *held != Some(object)).await.map_err(|_| Refusal::Fault)?;
         let mut state = self.state.lock();

@@ -93,7 +93,7 @@ impl<S: Imaging> Router<S> {
             return Looked::BrokenOff;
         }
         let patience = Patience::new(self.parts.clock.since_boot(), SETTLE_MAX);
-        match self.settle(local.id, About::Object(object), patience).await {
+        match local.parting.or(self.settle(local.id, About::Object(object), patience)).await {
             Ok(Settled::Here(_)) => {}
             Ok(_) | Err(Refusal::Stale) => return Looked::NotOurs,
             Err(_) if !self.has_lease() => return Looked::BrokenOff,

@@ -75,6 +75,12 @@ pub enum CopyWhat {
         /// The change that the owner holds; the copy waits for it, for a moment.
         at: Option<Mark>,
     },
+    /// The calls about the file that travel beside this were answered, each with what it was told.
+    /// The copy takes those that it has the changes of.
+    Answers {
+        /// Whether what is known there of other calls about it is undone.
+        anew: bool,
+    },
 }
 
 /// A change without its bytes.
@@ -132,6 +138,8 @@ pub enum CopyTold {
     Calls(Vec<(RequestKey, DataAnswer)>),
     /// What it read.
     Extent(ExtentTold),
+    /// It took the answers that are true of it.
+    Knows,
 }
 
 impl CopyWhat {
@@ -216,7 +224,9 @@ impl CopyTold {
             Self::Has { mark, durable } => Told::Has { mark, durable },
             Self::Gap => Told::Gap,
             Self::Refused(refusal) => Told::Refused(refusal),
-            Self::NotNow | Self::State { .. } | Self::Calls(_) | Self::Extent(_) => Told::NotNow,
+            Self::NotNow | Self::State { .. } | Self::Calls(_) | Self::Extent(_) | Self::Knows => {
+                Told::NotNow
+            }
         }
     }
 

@@ -115,7 +115,7 @@ impl Run {
         self.next_key += 1;
         let client = ClientAddress::default();
         let key = Some(RequestKey { client, digest: self.next_key });
-        Ask { volume: VOLUME, identity, key, read_only: false, view: None }
+        Ask { identity, key, read_only: false, ..Ask::own(VOLUME) }
     }
 
     /// Whether the answer is one that the tree allows; does to the tree what was done.
@@ -533,7 +533,7 @@ const HISTORY_SHOWN: usize = 25;
 
 /// For asking as nobody in particular would see it.
 pub fn as_root() -> Ask {
-    Ask { volume: VOLUME, identity: Identity::root(), key: None, read_only: false, view: None }
+    Ask { read_only: false, ..Ask::own(VOLUME) }
 }
 
 /// WRITE that needs no tree.

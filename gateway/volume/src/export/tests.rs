@@ -1,7 +1,7 @@
 use model::{ANONYMOUS_ID, ClientPattern, LossCount, RootDirectory, VolumeId};
 
 use super::*;
-use crate::UnixCredential;
+use crate::{Line, UnixCredential};
 
 fn rule(client: &str) -> ExportRule {
     ExportRule::for_client(client.parse::<ClientPattern>().unwrap())
@@ -18,6 +18,7 @@ fn caller(client: &str, uid: u32, gid: u32) -> Caller {
         privileged_port: true,
         credential: Some(UnixCredential { uid, gid, gids: Box::new([0, 7]) }),
         key: None,
+        line: Line::default(),
     }
 }
 

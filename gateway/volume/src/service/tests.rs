@@ -21,7 +21,7 @@ fn attributes(kind: ObjectKind, mode: u32) -> Attributes {
 
 fn ask(uid: u32, read_only: bool) -> Ask {
     let identity = Identity { uid, gid: uid, gids: Box::new([]) };
-    Ask { volume: VolumeId::new(1), identity, key: None, read_only, view: None }
+    Ask { identity, read_only, ..Ask::own(VolumeId::new(1)) }
 }
 
 const EVERYTHING: AccessBits = AccessBits(0x3f);

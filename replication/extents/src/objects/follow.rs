@@ -219,14 +219,15 @@ impl Objects {
     }
 
     /// One piece of making this copy equal to its owner's: nobody may rely on its name before the
-    /// last one. `Fenced`: it has something newer. `NoSpace`, `Fault` as above.
+    /// last one. `Fenced`: it has something newer. `Stale`: an older copy is being removed.
+    /// `NoSpace`, `Fault` as above.
     pub async fn make_equal(
         &self,
         object: ObjectId,
         equal: Equal,
         pieces: Vec<Piece>,
     ) -> Result<Mark, Refusal> {
-        let object = self.shared.table.get(object)?;
+        let object = self.shared.table.get_anew(object)?;
         let shared = &self.shared;
         shared.space.admit(pieces.iter().map(|piece| piece.bytes.len() as u64).sum())?;
         let mark = equal.stamp.mark;

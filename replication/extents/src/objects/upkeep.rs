@@ -23,6 +23,7 @@ impl Objects {
     /// are stale. Those without a file count as deleted. Durable after [`Self::sync_file_system`].
     pub async fn remove(&self, objects: &[ObjectId]) -> io::Result<()> {
         let mut doomed = Vec::with_capacity(objects.len());
+        let mut ids = objects.to_vec();
         for id in objects {
             // Not known and not to be known: the file alone is what there is.
             let Ok(object) = self.shared.table.get(*id) else {
@@ -30,6 +31,11 @@ impl Objects {
             };
             {
                 let mut state = object.state();
+                if state.unlinked {
+                    // Done before. A copy that comes here anew may have a file of that name.
+                    ids.retain(|other| other != id);
+                    continue;
+                }
                 state.gone = true;
                 state.feeds.end(FeedEnd::Stale);
             }
@@ -45,7 +51,6 @@ impl Objects {
                 .await;
         }
         let shared = Arc::clone(&self.shared);
-        let ids = objects.to_vec();
         let done = blocking(move || {
             let unlinked = ids.into_iter().try_for_each(|id| shared.unlink(id));
             for object in doomed {

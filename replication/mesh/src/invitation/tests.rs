@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::spelling::ALPHABET;
 use crate::testing::{TestEntropy, authority};
 
 fn made() -> Invitation {
@@ -11,7 +12,7 @@ fn made() -> Invitation {
 fn a_token_is_one_word_and_says_what_it_was_made_of() {
     let token = made();
     let text = token.to_string();
-    assert_eq!(text.len(), TEXT_CHARS);
+    assert_eq!(text.len(), SPELLING.chars());
     assert!(text.starts_with("hf1-"));
     assert!(text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
     assert_eq!(text.parse::<Invitation>().unwrap(), token);
@@ -29,21 +30,23 @@ fn what_people_do_to_a_token_does_not_spoil_it() {
     assert_eq!(typed.parse::<Invitation>().unwrap(), token);
 }
 
+const NOT_ONE: BadToken = BadToken::NotOne { prefix: "hf", version: 1 };
+
 #[test]
 fn the_message_says_what_is_wrong() {
     let text = made().to_string();
     let parse = |text: &str| text.parse::<Invitation>().unwrap_err();
-    assert_eq!(parse("hello"), BadInvitation::NotOne);
-    assert_eq!(parse(""), BadInvitation::NotOne);
-    assert_eq!(parse(&text.replace("hf1", "hf2")), BadInvitation::Version(2));
-    assert_eq!(parse(&text[..40]), BadInvitation::Length(40));
-    assert_eq!(parse(&format!("{text}0")), BadInvitation::Length(TEXT_CHARS + 1));
+    assert_eq!(parse("hello"), NOT_ONE);
+    assert_eq!(parse(""), NOT_ONE);
+    assert_eq!(parse(&text.replace("hf1", "hf2")), BadToken::Version { found: 2, read: 1 });
+    assert_eq!(parse(&text[..40]), BadToken::Length { found: 40, wanted: 88 });
+    assert_eq!(parse(&format!("{text}0")), BadToken::Length { found: 89, wanted: 88 });
     let mut bad = text.clone();
     bad.replace_range(9..10, "u");
-    assert_eq!(parse(&bad), BadInvitation::Character('u', 10));
-    let mut wide: String = text.chars().take(TEXT_CHARS - 1).collect();
+    assert_eq!(parse(&bad), BadToken::Character('u', 10));
+    let mut wide: String = text.chars().take(SPELLING.chars() - 1).collect();
     wide.push('é');
-    assert_eq!(parse(&wide), BadInvitation::Character('é', TEXT_CHARS));
+    assert_eq!(parse(&wide), BadToken::Character('é', SPELLING.chars()));
 }
 
 #[test]

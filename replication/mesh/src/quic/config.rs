@@ -19,8 +19,8 @@ use rustix::net::sockopt;
 use super::{BadCredentials, Congestion, tls};
 use crate::Credentials;
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, HANDSHAKES_MAX, IDLE_MAX, KEEP_ALIVE, STRANGER_WINDOW_BYTES,
-    STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, HANDSHAKES_MAX, IDLE_MAX, INITIAL_RTT, KEEP_ALIVE,
+    STRANGER_WINDOW_BYTES, STREAM_WINDOW_BYTES,
 };
 
 /// What an appliance accepts with, and what it dials with.
@@ -46,6 +46,7 @@ pub fn transport(congestion: Congestion) -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_MAX.as_millis() as u32).into()))
         .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_rtt(INITIAL_RTT)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES as u32))
         .receive_window(VarInt::from_u32(STRANGER_WINDOW_BYTES as u32))
         .send_window(CONNECTION_WINDOW_BYTES as u64)

@@ -54,6 +54,7 @@ async fn a_peer_that_restarts_at_its_address_is_back_within_a_second() {
     // Killed: nothing of it runs any more, so it says no goodbye. Its next run is issued others.
     process.shutdown_background();
     drop(b);
+    assert!(a.is_connected(B), "it can't know yet");
     let credentials = fleet.issue(B, &TestEntropy, NOW, 30 * DAY);
     let give_up = Instant::now() + SOON;
     let again = loop {
@@ -65,7 +66,6 @@ async fn a_peer_that_restarts_at_its_address_is_back_within_a_second() {
         }
         sleep(Duration::from_millis(5)).await;
     };
-    assert!(a.is_connected(B), "it does not know yet");
     again.serve(Arc::new(Recorder::default()));
     let began = Instant::now();
     while a.ask(B, message(9, Bytes::new()), Duration::from_millis(100)).await.is_err() {

@@ -43,7 +43,8 @@ impl Fleet {
         if invitation.expires <= now {
             return Err(FleetRefusal::InvitationInThePast);
         }
-        if self.invitations.iter().any(|other| other.digest == invitation.digest) {
+        let same = |other: &Invitation| other.digest == invitation.digest && other.expires > now;
+        if self.invitations.iter().any(same) {
             return Err(FleetRefusal::InvitationExists);
         }
         let open = |other: &Invitation| other.expires > now && other.used_by.is_none();

@@ -175,6 +175,18 @@ async fn a_new_owner_makes_equal_what_differs_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a_copy_that_was_removed_is_made_equal_anew() {
+    let (source, target) = (World::new(), World::new());
+    let (_feed, _) = source.follow().await;
+    source.unstable(A, 0, b"here again").await;
+    source.equalize(&target, &[0]).await;
+    target.objects.remove(&[A]).await.unwrap();
+    assert_eq!(target.objects.followed(A, false).await.err(), Some(Refusal::Stale));
+    source.equalize(&target, &[0]).await;
+    assert_alike(&source, &target).await;
+}
+
+#[tokio::test]
 async fn being_made_equal_comes_too_late_once_there_is_something_newer() {
     let (old, new, copy) = (World::new(), World::new(), World::new());
     let (_feed, _) = old.follow().await;
