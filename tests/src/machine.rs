@@ -206,19 +206,25 @@ impl Machine {
         line.trim().to_owned()
     }
 
-    /// Runs a verb of the command line against it, as an operator on another machine.
+    /// Runs a verb of the command line against it, as an operator on another machine; panics if it
+    /// does not end.
     #[must_use]
     pub fn cli(&self, args: &[&str]) -> Reply {
         let said = self.said();
         let fingerprint = said.rsplit("fingerprint ").next().unwrap_or_default();
         let fingerprint: String = fingerprint.chars().take_while(char::is_ascii_hexdigit).collect();
-        let mut command = Command::new(binary());
+        let mut command = Command::new("timeout");
         command
+            .args(["--signal=KILL", VERB_SECONDS_MAX])
+            .arg(binary())
             .args(["--url", &format!("https://{}:2051", self.address())])
             .args(["--token-file".as_ref(), self.folder.join("token").as_os_str()])
             .args(["--fingerprint", &fingerprint])
             .args(args);
-        Reply::of(&mut command)
+        let reply = Reply::of(&mut command);
+        // `timeout` kills itself with the same signal.
+        assert!(reply.code >= 0, "after {VERB_SECONDS_MAX} s still waiting: {args:?}");
+        reply
     }
 
     /// [`Self::cli`], which must succeed.
@@ -273,6 +279,8 @@ pub fn image() -> PathBuf {
 /// How long a machine may take from power-on until clients are served: everything is emulated.
 pub const BOOT_MAX: Duration = Duration::from_secs(180);
 
+/// Of a verb that waits until a machine has stopped and started, twice if it goes back.
+const VERB_SECONDS_MAX: &str = "500";
 /// What init says once an appliance answers, and how long that took.
 const READY: &str = " of memory are used";
 const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

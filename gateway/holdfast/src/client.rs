@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use admin::{Fingerprint, Problem, Token};
 use http_body_util::{BodyExt, Full, Limited};
@@ -10,8 +11,10 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 /// A way to one appliance.
 pub struct Client(Way);
@@ -51,6 +54,27 @@ impl Remote {
             fingerprint.parse().map_err(|bad: admin::BadFingerprint| bad.to_string())?;
         Ok(Self { host, token, fingerprint })
     }
+
+    /// A connection that ends by itself when the machine at its other end is gone or was started
+    /// anew, though nobody said so.
+    async fn connect(&self) -> io::Result<impl Stream + use<>> {
+        let stream = TcpStream::connect(&self.host).await?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_EVERY)
+            .with_interval(KEEPALIVE_EVERY)
+            .with_retries(KEEPALIVE_TRIES);
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.set_tcp_user_timeout(Some(KEEPALIVE_EVERY * KEEPALIVE_TRIES))?;
+        admin::connect(stream, self.fingerprint).await
+    }
+}
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+fn silent(time: Duration) -> io::Error {
+    let seconds = time.as_secs();
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {seconds} s"))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -100,6 +124,17 @@ impl Client {
         decode(&self.exchange(method, path, Sent::default())?)
     }
 
+    /// [`Self::ask`] of one that may be starting anew; none if nobody answers.
+    ///
+    /// # Errors
+    /// It answers, and what it says.
+    pub fn ask_if_there<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, String> {
+        match self.reach(Method::Get, path, Sent::default()) {
+            Err(_) | Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => Ok(None),
+            Ok(answer) => decode(&well(answer)?).map(Some),
+        }
+    }
+
     /// Sends something, and reads the answer.
     ///
     /// # Errors
@@ -143,20 +178,32 @@ impl Client {
     }
 
     fn exchange(&self, method: Method, path: &str, sent: Sent) -> Result<Bytes, String> {
+        well(self.reach(method, path, sent)?)
+    }
+
+    /// Whatever it answers; the error is that it does not.
+    fn reach(&self, method: Method, path: &str, sent: Sent) -> Result<(StatusCode, Bytes), String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| e.to_string())?;
-        let (status, bytes) = runtime
-            .block_on(self.send(method, path, sent))
-            .map_err(|e| self.unreachable(e.as_ref()))?;
-        if status.is_success() {
-            return Ok(bytes);
+        let sending = self.send_within(method, path, sent);
+        runtime.block_on(sending).map_err(|e| self.unreachable(e.as_ref()))
+    }
+
+    /// [`Self::send`]. What only shows something is answered soon or not at all; what does
+    /// something may take as long as it does, but for an appliance that is gone.
+    async fn send_within(
+        &self,
+        method: Method,
+        path: &str,
+        sent: Sent,
+    ) -> Result<(StatusCode, Bytes), Fault> {
+        let sent = self.send(method, path, sent);
+        match method {
+            Method::Get => timeout(SHOW_WAIT, sent).await.map_err(|_| silent(SHOW_WAIT))?,
+            Method::Post | Method::Delete => sent.await,
         }
-        Err(match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => problem.detail,
-            Err(_) => format!("the appliance answered {status}"),
-        })
     }
 
     async fn send(
@@ -164,12 +211,13 @@ impl Client {
         method: Method,
         path: &str,
         sent: Sent,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<(StatusCode, Bytes), Fault> {
         let (stream, host, token): (Box<dyn Stream>, &str, _) = match &self.0 {
             Way::Socket(socket) => (Box::new(UnixStream::connect(socket).await?), "holdfast", None),
-            Way::Remote(Remote { host, token, fingerprint }) => {
-                let stream = admin::connect(TcpStream::connect(host).await?, *fingerprint).await?;
-                (Box::new(stream), host, Some(token))
+            Way::Remote(remote) => {
+                let stream = timeout(CONNECT_WAIT, remote.connect()).await;
+                let stream = stream.map_err(|_| silent(CONNECT_WAIT))??;
+                (Box::new(stream), &remote.host, Some(&remote.token))
             }
         };
         let (mut sender, connection) =
@@ -217,11 +265,28 @@ impl Client {
     }
 }
 
+/// The answer, if it is not that something went wrong.
+fn well((status, bytes): (StatusCode, Bytes)) -> Result<Bytes, String> {
+    if status.is_success() {
+        return Ok(bytes);
+    }
+    Err(match serde_json::from_slice::<Problem>(&bytes) {
+        Ok(problem) => problem.detail,
+        Err(_) => format!("the appliance answered {status}"),
+    })
+}
+
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes)
         .map_err(|e| format!("the appliance answered what this program can't read: {e}"))
 }
 
+/// For the connection and its TLS handshake.
+const CONNECT_WAIT: Duration = Duration::from_secs(20);
+/// Longer than an appliance waits for the others before it shows something.
+const SHOW_WAIT: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_TRIES: u32 = 4;
 /// The largest answer: a list of 10 000 faults is under 1 MiB.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 

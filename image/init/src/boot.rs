@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::config::{Config, Disks, Network};
 use crate::disk::prepare::Outcome;
-use crate::find::look::{Found, Looked};
+use crate::find::look::{Esp, Found, Looked};
 use crate::log::Severity;
 use crate::net::Setup;
 use crate::net::connect::Connected;
@@ -92,6 +92,7 @@ pub enum Effect {
 pub struct Boot {
     found: Option<Found>,
     esp: bool,
+    esp_missing_since: Option<Duration>,
     used: Vec<String>,
     looked_once: bool,
     look: Job,
@@ -146,6 +147,7 @@ enum Clock {
 #[derive(Debug, Default)]
 struct Troubles {
     config: Option<Trouble>,
+    esp: Option<Trouble>,
     link: Option<Trouble>,
     data: Option<Trouble>,
     file: Option<Trouble>,
@@ -154,7 +156,7 @@ struct Troubles {
 impl Troubles {
     /// All of them as one; none if there is none.
     fn all(&self) -> Option<Trouble> {
-        let all = [&self.config, &self.link, &self.data, &self.file];
+        let all = [&self.config, &self.esp, &self.link, &self.data, &self.file];
         let all: Vec<&Trouble> = all.into_iter().flatten().collect();
         let join = |part: fn(&Trouble) -> &str| all.iter().map(|one| part(one)).collect::<Vec<_>>();
         (!all.is_empty()).then(|| Trouble {
@@ -171,6 +173,7 @@ impl Boot {
         Self {
             found: None,
             esp: false,
+            esp_missing_since: None,
             used: Vec::new(),
             looked_once: false,
             look: due,
@@ -224,8 +227,10 @@ impl Boot {
 
     fn looked(&mut self, now: Duration, looked: Looked, effects: &mut Vec<Effect>) {
         let Looked { config, esp, used } = looked;
-        (self.look, self.looked_once) = (Job::Due(now + LOOK_EVERY), true);
-        (self.esp, self.used) = (esp, used);
+        (self.used, self.looked_once) = (used, true);
+        self.esp_seen(now, esp, effects);
+        let pause = if self.troubles.esp.is_some() { WAIT_LOOK_EVERY } else { LOOK_EVERY };
+        self.look = Job::Due(now + pause);
         match config {
             Ok(found) if self.found.as_ref() == Some(&found) => return,
             Ok(found) => {
@@ -245,6 +250,26 @@ impl Boot {
         self.troubles.file = None;
         if self.data != Job::Done {
             (self.data, self.troubles.data) = (Job::Due(now), None);
+        }
+    }
+
+    /// It was there a moment ago, for the boot loader; disks take their time to appear.
+    fn esp_seen(&mut self, now: Duration, esp: Esp, effects: &mut Vec<Effect>) {
+        let is_mounted = esp == Esp::Mounted;
+        if self.esp != is_mounted {
+            (self.esp, self.file) = (is_mounted, Job::Due(now));
+        }
+        let waited = self.troubles.esp.take().is_some();
+        let Esp::Missing(why) = esp else { return };
+        let since = *self.esp_missing_since.get_or_insert(now);
+        if now.saturating_sub(since) < ESP_PATIENCE {
+            self.troubles.esp = Some(Trouble::open(why));
+        } else if waited {
+            let text = format!(
+                "{why}. It goes on without: no image can be kept or updated until it starts again \
+                 with it"
+            );
+            effects.push(Effect::Say(Severity::Error, text));
         }
     }
 
@@ -360,6 +385,9 @@ impl Boot {
                 self.clock = Clock::Asked(now + patience);
             }
         }
+        if self.troubles.esp.is_some() {
+            return;
+        }
         if self.file.is_due(now) {
             self.file = Job::Busy;
             let config = Box::new(found.config.clone());
@@ -429,7 +457,9 @@ fn moved(old: &Setup, new: &Setup) -> String {
 
 /// How often what is in the way is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// While a second disk may appear at any moment.
+/// A disk that hangs takes half a minute to look at.
+const ESP_PATIENCE: Duration = Duration::from_secs(60);
+/// While a disk may appear at any moment.
 const WAIT_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// DHCP servers answer within some seconds.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::{self, Config};
 use crate::door::Door;
 use crate::esp::{self, Booted};
-use crate::find::look::Looked;
+use crate::find::look::{Esp, Looked};
 use crate::health::{Judge, Verdict};
 use crate::keeper::Keeper;
 use crate::log::Log;
@@ -88,6 +88,7 @@ pub struct Driver {
     ready: bool,
     screen: Screen,
     judge: Option<Judge>,
+    keep_again_at: Option<Duration>,
     booted: Option<Booted>,
     watchdog: Option<Watchdog>,
     stop: Option<(Stop, After)>,
@@ -126,6 +127,7 @@ impl Driver {
             ready: false,
             screen: Screen::default(),
             judge,
+            keep_again_at: None,
             booted: None,
             watchdog: None,
             stop: None,
@@ -148,7 +150,7 @@ impl Driver {
     fn happened(&mut self, event: Event) {
         match event {
             Event::Looked(looked, booted) => {
-                if looked.esp {
+                if looked.esp == Esp::Mounted {
                     self.judge_booted(booted);
                 }
                 self.step_boot(boot::Event::Looked(looked));
@@ -171,10 +173,10 @@ impl Driver {
             Event::Ended(service, run, how) => self.ended(service, run, how),
             Event::Status(status) => self.answered(status),
             Event::Kept(Ok(())) => self.log.info("this image is kept: it has been healthy"),
-            Event::Kept(Err(why)) => self.log.error(&format!(
-                "this image is healthy and can't be kept ({why}): the next start goes back to the \
-                 one before it"
-            )),
+            Event::Kept(Err(why)) => {
+                self.keep_again_at = Some(clock::since_boot() + KEEP_AGAIN_AFTER);
+                self.log.error(&cannot_be_kept(&why));
+            }
             Event::Stop(after, why) => self.begin_stop(after, why),
         }
     }
@@ -197,7 +199,8 @@ impl Driver {
         self.start_due(now);
         self.ask(now);
         let verdict = self.judge.as_mut().and_then(|judge| judge.step(now, None));
-        self.judged(verdict);
+        let again = self.keep_again_at.take_if(|at| *at <= now).map(|_| Verdict::Keep);
+        self.judged(verdict.or(again));
     }
 
     /// Runs `work` on a thread of its own; what it gives back is an event.
@@ -338,7 +341,7 @@ impl Driver {
                 });
             }
             (Some(Verdict::Keep), None) => {
-                self.happened(Event::Kept(Err("its EFI partition is not there".to_owned())));
+                self.log.error(&cannot_be_kept("its EFI partition is not there"));
             }
             (Some(Verdict::GiveUp(why)), Some(Booted { has_fallback: false, .. })) => {
                 self.log.error(&format!("{why}; there is no other image, so it goes on"));
@@ -403,8 +406,16 @@ impl Driver {
     }
 }
 
+fn cannot_be_kept(why: &str) -> String {
+    format!(
+        "this image is healthy and can't be kept ({why}): a start now goes back to the one before it"
+    )
+}
+
 /// The longest that a change waits for the loop.
 const TICK: Duration = Duration::from_millis(250);
+/// The partition may be read again then, or be back.
+const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const ASK_UNTIL_READY_EVERY: Duration = Duration::from_millis(300);
 const ASK_JUDGED_EVERY: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_secs(5);

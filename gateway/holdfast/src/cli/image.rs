@@ -67,10 +67,10 @@ fn wait_for(client: &Client, show: Show, change: &ImageChange) -> Result<ExitCod
     };
     let number = |file: &str| file.get(..NUMBER_END).map(str::to_owned);
     let is_it = |slot: &&SlotView| number(&slot.file) == number(&change.file);
-    for _ in 0..WAITS_MAX {
+    while bar.elapsed() < WAIT {
         wait_a_moment(LOOK);
         // It does not answer while it restarts.
-        let Ok(view) = client.ask::<ImageView>(Method::Get, PATH) else {
+        let Some(view) = client.ask_if_there::<ImageView>(PATH)? else {
             bar.set_message("the appliance restarts");
             continue;
         };
@@ -101,5 +101,5 @@ const SIGNATURE_CHARS_MAX: usize = 8192;
 /// `holdfast-` and eight digits.
 const NUMBER_END: usize = 17;
 const LOOK: Duration = Duration::from_secs(2);
-/// Half an hour: stopping, booting, proving, and the same again if it goes back.
-const WAITS_MAX: u32 = 900;
+/// Stopping, booting, proving, and the same again if it goes back.
+const WAIT: Duration = Duration::from_secs(30 * 60);

@@ -39,6 +39,18 @@ fn an_appliance_on_another_machine_is_asked_with_its_token_and_fingerprint() {
 }
 
 #[test]
+fn one_that_answers_with_a_refusal_is_there() {
+    let door = door();
+    let token = door.dir.path().join("token");
+    let client = |url: &str| Client::remote(Remote::new(url, &token, &door.fingerprint).unwrap());
+    let there = client(&door.url);
+    assert_eq!(there.ask_if_there::<StatusView>("/v1/status").unwrap().unwrap().name, "ada");
+    assert!(there.ask_if_there::<StatusView>("/v1/nothing").is_err());
+    let gone = client("https://127.0.0.1:1");
+    assert!(gone.ask_if_there::<StatusView>("/v1/status").unwrap().is_none());
+}
+
+#[test]
 fn a_wrong_token_or_fingerprint_is_refused_with_a_sentence() {
     let door = door();
     let wrong = door.dir.path().join("wrong");
@@ -65,4 +77,20 @@ fn what_names_no_appliance_is_refused_before_anything_is_sent() {
     assert!(Remote::new("https://a:1", &bad, &print).is_err());
     assert!(Remote::new("https://a:1", &dir.path().join("none"), &print).is_err());
     assert!(Remote::new("https://a:1", &good, "12").is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_says_nothing_is_not_waited_for_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "ab".repeat(32)).unwrap();
+    let far = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", far.local_addr().unwrap());
+    let far = Client::remote(Remote::new(&url, &token, &"0".repeat(64)).unwrap());
+    let socket = dir.path().join("socket");
+    let _near = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for (client, seconds) in [(far, 20), (Client::new(socket), 60)] {
+        let asked = client.send_within(Method::Get, "/v1/status", Sent::default()).await;
+        assert_eq!(asked.unwrap_err().to_string(), format!("no answer within {seconds} s"));
+    }
 }

@@ -14,7 +14,12 @@ fn found(text: &str) -> Found {
 
 fn looked(config: Result<Found, Trouble>) -> Event {
     let used = vec!["/dev/vdb".to_owned()];
-    Event::Looked(Box::new(Looked { config, esp: true, used }))
+    Event::Looked(Box::new(Looked { config, esp: Esp::Mounted, used }))
+}
+
+fn looked_without_esp(config: &str) -> Event {
+    let (config, esp) = (Ok(found(config)), Esp::Missing("no EFI partition".to_owned()));
+    Event::Looked(Box::new(Looked { config, esp, used: Vec::new() }))
 }
 
 fn lease(address: &str) -> Setup {
@@ -76,6 +81,7 @@ fn tick() -> Event {
 }
 
 const ADA: &str = "name = \"ada\"";
+const FIXED: &str = "name = \"ada\"\n[network]\naddress = \"10.0.0.7/24\"";
 
 fn troubles(effects: &[Effect]) -> Vec<&Trouble> {
     let trouble = |effect| match effect {
@@ -101,10 +107,42 @@ fn a_machine_with_everything_starts_without_a_pause() {
 }
 
 #[test]
-fn a_fixed_address_needs_no_lease() {
-    let text = "name = \"ada\"\n[network]\naddress = \"10.0.0.7/24\"";
+fn the_partition_that_it_was_booted_from_is_waited_for() {
     let mut started = Started::new();
-    started.at(2, looked(Ok(found(text))));
+    let effects = started.at(2, looked_without_esp(FIXED));
+    assert_eq!(troubles(&effects)[0].console, "no EFI partition");
+    assert_eq!(started.at(3, Event::Prepared(Outcome::Mounted)), [Effect::Look]);
+    let effects = started.at(3, Event::Connected(Ok(Connected::Fixed(lease("10.0.0.7")))));
+    assert!(effects.iter().all(|e| !matches!(e, Effect::Write { .. })), "{effects:?}");
+    let effects = started.at(4, looked(Ok(found(FIXED))));
+    let [Effect::StartServices, Effect::Write { esp: true, .. }, Effect::Trouble(None)] =
+        &effects[..]
+    else {
+        panic!("{effects:?}");
+    };
+}
+
+#[test]
+fn the_partition_that_it_was_booted_from_is_not_waited_for_for_ever() {
+    let mut started = Started::new();
+    started.at(2, looked_without_esp(FIXED));
+    started.at(3, Event::Prepared(Outcome::Mounted));
+    started.at(3, Event::Connected(Ok(Connected::Fixed(lease("10.0.0.7")))));
+    for second in 4..62 {
+        let effects = started.at(second, looked_without_esp(FIXED));
+        assert!(effects.iter().all(|e| !matches!(e, Effect::Write { .. })), "{effects:?}");
+        started.at(second, tick());
+    }
+    let effects = started.at(62, looked_without_esp(FIXED));
+    assert!(matches!(&effects[..], [Effect::Write { esp: false, .. }, Effect::Trouble(None)]));
+    assert!(started.said.last().unwrap().starts_with("no EFI partition. It goes on without"));
+    assert_eq!(started.at(63, Event::Written(Ok(()))), [Effect::StartAppliance]);
+}
+
+#[test]
+fn a_fixed_address_needs_no_lease() {
+    let mut started = Started::new();
+    started.at(2, looked(Ok(found(FIXED))));
     started.at(3, Event::Prepared(Outcome::Mounted));
     let effects = started.at(4, Event::Connected(Ok(Connected::Fixed(lease("10.0.0.7")))));
     assert!(matches!(&effects[..], [Effect::StartServices, Effect::Write { .. }]), "{effects:?}");

@@ -15,7 +15,7 @@ use crate::config::{Config, Image};
 use crate::disk;
 use crate::door::Door;
 use crate::esp;
-use crate::find::look::look;
+use crate::find::look::{Esp, look};
 use crate::log::{Log, Severity};
 use crate::modules::Modules;
 use crate::net::{connect, dhcp};
@@ -45,7 +45,8 @@ impl Driver {
                 self.job("look", move || {
                     load_modules(&modules, &places, &children, &log);
                     let looked = look(&places, &children);
-                    let booted = looked.esp.then(|| esp::booted(&places)).flatten();
+                    let mounted = looked.esp == Esp::Mounted;
+                    let booted = mounted.then(|| esp::booted(&places)).flatten();
                     Event::Looked(Box::new(looked), booted)
                 });
             }

@@ -24,10 +24,21 @@ use crate::trouble::Trouble;
 pub struct Looked {
     /// The configuration.
     pub config: Result<Found, Trouble>,
-    /// Whether the EFI partition is mounted.
-    pub esp: bool,
+    /// The EFI partition.
+    pub esp: Esp,
     /// Disks that are not for data: the configuration or the boot files are on them; paths.
     pub used: Vec<String>,
+}
+
+/// The EFI partition with the boot files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Esp {
+    /// It is mounted.
+    Mounted,
+    /// This machine was not booted from one.
+    None,
+    /// It should be there, or could be; a sentence.
+    Missing(String),
 }
 
 /// A configuration.
@@ -41,7 +52,7 @@ pub struct Found {
 
 /// Looks everywhere.
 pub fn look(places: &Places, children: &Children) -> Looked {
-    let candidates = candidates(places, children);
+    let (candidates, unclear) = candidates(places, children);
     let booted = variable(places, DEVICE_PARTITION).and_then(|bytes| slots::entry(&bytes));
     let chosen = choose(&candidates, booted.as_deref());
     let esp = mount_esp(places, chosen.esp.clone());
@@ -52,7 +63,21 @@ pub fn look(places: &Places, children: &Children) -> Looked {
         Ok(None) => elsewhere(places, &esp),
         Err(why) => Err(Trouble::open(why)),
     };
-    Looked { config, esp: esp.is_ok_and(|there| there), used }
+    Looked { config, esp: seen(esp, booted.as_deref(), &unclear), used }
+}
+
+/// What is to be known of the EFI partition, if the boot loader came from this partition and these
+/// devices could not be looked at.
+fn seen(esp: Result<bool, String>, booted: Option<&str>, unclear: &[String]) -> Esp {
+    match (esp, booted) {
+        (Ok(true), _) => Esp::Mounted,
+        (Ok(false), None) => Esp::None,
+        (Ok(false), Some(booted)) => {
+            let why = "the EFI partition that this machine was booted from is not there";
+            Esp::Missing([&[format!("{why} ({booted})")], unclear].concat().join("; "))
+        }
+        (Err(why), _) => Esp::Missing(why),
+    }
 }
 
 /// The bytes of an EFI variable.
@@ -60,16 +85,21 @@ pub fn variable(places: &Places, name: &str) -> Option<Vec<u8>> {
     read_file(&places.variables().join(name)).ok()
 }
 
-fn candidates(places: &Places, children: &Children) -> Vec<Candidate> {
-    let mut found = Vec::new();
+/// What is on which device, and of which it can't be told.
+fn candidates(places: &Places, children: &Children) -> (Vec<Candidate>, Vec<String>) {
+    let (mut found, mut unclear) = (Vec::new(), Vec::new());
     for disk in block::disks(&places.sys, &places.dev).iter().filter(|disk| disk.size_bytes > 0) {
         for path in [&disk.path].into_iter().chain(&disk.partitions) {
-            if let Probe::Found(tags) = probe(children, path) {
-                found.push(Candidate { path: path.clone(), disk: disk.path.clone(), tags });
+            match probe(children, path) {
+                Probe::Found(tags) => {
+                    found.push(Candidate { path: path.clone(), disk: disk.path.clone(), tags });
+                }
+                Probe::Nothing => {}
+                Probe::Unclear(why) => unclear.push(format!("{path}: {why}")),
             }
         }
     }
-    found
+    (found, unclear)
 }
 
 /// Mounts the EFI partition anew, so that it is read as it is now. Gives back whether there is one.
@@ -211,6 +241,16 @@ mod tests {
         assert!(trouble.console.contains("no plain file"), "{}", trouble.console);
         let two = elsewhere(&places, &Err("two EFI partitions".to_owned()));
         assert_eq!(two.unwrap_err().console, "two EFI partitions");
+    }
+
+    #[test]
+    fn an_efi_partition_that_was_booted_from_and_is_not_there_is_missing() {
+        let unclear = ["/dev/vda1: blkid failed".to_owned()];
+        assert_eq!(seen(Ok(true), Some("12-34"), &unclear), Esp::Mounted);
+        assert_eq!(seen(Ok(false), None, &unclear), Esp::None);
+        assert_eq!(seen(Err("two".to_owned()), None, &[]), Esp::Missing("two".to_owned()));
+        let Esp::Missing(why) = seen(Ok(false), Some("12-34"), &unclear) else { panic!() };
+        assert!(why.contains("(12-34)") && why.ends_with("; /dev/vda1: blkid failed"), "{why}");
     }
 
     #[test]
