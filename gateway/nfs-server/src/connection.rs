@@ -9,13 +9,14 @@
 //!
 //! Absent on purpose: an order of replies other than the order in which they came here.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{ErrorKind, IoSlice, Result as IoResult};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
+use model::RequestKey;
 use nfs_wire::Encoded;
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -52,6 +53,8 @@ pub(crate) struct Connection<P> {
     pub(crate) address: IpAddr,
     /// For whoever executes what came over it.
     pub(crate) line: Line,
+    /// The calls that may change something and are not answered yet: their keys' digests.
+    unanswered: Mutex<HashSet<u128>>,
     requests: Budget,
     bytes: Budget,
     socket: OwnedWriteHalf,
@@ -80,9 +83,16 @@ pub(crate) struct Reply<P> {
 pub(crate) struct Charge<P> {
     connection: Arc<Connection<P>>,
     bytes: usize,
+    /// Its key's digest, if it may change something.
+    digest: Option<u128>,
 }
 
 impl<P> Charge<P> {
+    /// It is for the call that [`Connection::begins`] has let in.
+    pub(crate) fn is_for(&mut self, key: Option<RequestKey>) {
+        self.digest = key.map(|key| key.digest);
+    }
+
     pub(crate) fn connection(&self) -> &Arc<Connection<P>> {
         &self.connection
     }
@@ -129,6 +139,9 @@ impl<P> Charge<P> {
 impl<P> Drop for Charge<P> {
     fn drop(&mut self) {
         self.lower_to_nothing();
+        if let Some(digest) = self.digest {
+            self.connection.unanswered.lock().remove(&digest);
+        }
         self.connection.requests.give_back(1);
     }
 }
@@ -160,6 +173,7 @@ impl<P> Connection<P> {
             peer,
             address,
             line: Line::open(),
+            unanswered: Mutex::default(),
             socket,
             outbox: Mutex::new(Outbox {
                 queue: VecDeque::new(),
@@ -174,13 +188,24 @@ impl<P> Connection<P> {
 
     /// Room for one more request, if there is any, charged with nothing yet.
     pub(crate) fn try_charge(self: &Arc<Self>) -> Option<Charge<P>> {
-        self.requests.try_take(1).then(|| Charge { connection: Arc::clone(self), bytes: 0 })
+        self.requests.try_take(1).then(|| self.empty_charge())
     }
 
     /// Room for one more request, charged with nothing yet, as soon as there is any.
     pub(crate) async fn charge(self: &Arc<Self>) -> Charge<P> {
         self.requests.take(1).await;
-        Charge { connection: Arc::clone(self), bytes: 0 }
+        self.empty_charge()
+    }
+
+    fn empty_charge(self: &Arc<Self>) -> Charge<P> {
+        Charge { connection: Arc::clone(self), bytes: 0, digest: None }
+    }
+
+    /// Whether a call is to be begun: not if it is the same as one that came over this connection
+    /// and is not answered yet. That one's answer is its answer; begun by itself it could be
+    /// carried out long after that.
+    pub(crate) fn begins(&self, key: Option<RequestKey>) -> bool {
+        key.is_none_or(|key| self.unanswered.lock().insert(key.digest))
     }
 
     /// Closes the connection now: replies not yet sent are dropped, nothing that came over it is

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use model::RequestKey;
 use nfs_wire::nfs3::{self, Args, Fail, Nfsstat3, Outcome, Procedure, WccData, WriteOk};
 use nfs_wire::rpc::{self, AuthStat, BadArgs};
 use nfs_wire::{
@@ -55,6 +56,11 @@ enum Work {
 }
 
 impl Request {
+    /// How it is known again; none if it changes nothing.
+    pub(crate) fn key(&self) -> Option<RequestKey> {
+        self.caller.key
+    }
+
     /// The most bytes its reply may have, for admission.
     pub(crate) fn reply_bytes_max(&self) -> usize {
         let payload = match &self.work {

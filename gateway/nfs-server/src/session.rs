@@ -163,9 +163,16 @@ impl<P: Ports> Session<P> {
                 Some(Reply { message, charge })
             }
             Prepared::Run(request) => {
+                let key = request.key();
+                if !connection.begins(key) {
+                    trace!(client = %connection.peer.ip, "sent again before it was answered");
+                    self.large = None;
+                    return Ok(());
+                }
                 let bytes = record.len() + request.reply_bytes_max();
                 drop(record);
-                let charge = self.admitted(bytes).await?;
+                let mut charge = self.admitted(bytes).await?;
+                charge.is_for(key);
                 slot.run(charge, request)
             }
         };

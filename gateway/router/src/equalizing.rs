@@ -61,6 +61,7 @@ pub(crate) async fn equalize<S: Imaging>(
     let count = extents.len();
     tracing::info!(%object, %to, extents = count, "a copy is made equal");
     let mut extents = extents.into_iter().peekable();
+    let mut first = true;
     loop {
         if local.parting.has_begun() {
             return Err(Refusal::Fenced.into());
@@ -71,13 +72,14 @@ pub(crate) async fn equalize<S: Imaging>(
             Some(extent) => read(local, object, has_data, extent).await?,
             None => Vec::new(),
         };
-        let equal = extents::Equal { stamp, size, last };
+        let equal = extents::Equal { stamp, size, first, last };
         let what = CopyWhat::of_pieces(equal, pieces);
         match router.ask_copy(local, object, to, what).await {
             Some(CopyTold::Has { mark, .. }) if mark == stamp.mark => {}
             Some(CopyTold::Refused(refusal)) => return Err(refused_there(refusal)),
             _ => return Err(Refusal::Busy.into()),
         }
+        first = false;
         if last {
             break;
         }

@@ -72,14 +72,14 @@ impl<S: Imaging> Router<S> {
             CopyWhat::Extent { extent, at } => {
                 self.extent_asked(from, &ask, &local, (extent, at)).await
             }
-            CopyWhat::Equal { stamp, size, last, pieces } => {
+            CopyWhat::Equal { stamp, size, first, last, pieces } => {
                 let Ok(pieces) = copies::pieces_of(pieces, payload) else {
                     return CopyTold::Refused(Refusal::Invalid);
                 };
                 if !self.becomes_equal(from, &ask, &local) {
                     return CopyTold::NotNow;
                 }
-                let equal = extents::Equal { stamp: stamp.into(), size, last };
+                let equal = extents::Equal { stamp: stamp.into(), size, first, last };
                 match local.objects.make_equal(ask.object, equal, pieces).await {
                     Ok(mark) => CopyTold::Has { mark, durable: false },
                     Err(refusal) => CopyTold::Refused(refusal),

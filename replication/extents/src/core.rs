@@ -124,6 +124,8 @@ pub(crate) struct Core {
     promised: Mark,
     /// Its name may not be that of its bytes.
     in_doubt: bool,
+    /// Of this name it is to be, and has the first pieces.
+    becoming: Option<Mark>,
     /// Other appliances' copies follow it, or it follows another's.
     shared: bool,
     touched: Touched,
@@ -152,6 +154,7 @@ impl Core {
             durable: Mark::default(),
             promised: Mark::default(),
             in_doubt: false,
+            becoming: None,
             shared: false,
             touched: Touched::default(),
             settled: Mark::default(),

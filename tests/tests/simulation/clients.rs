@@ -21,7 +21,7 @@ pub struct Client {
     /// The call under way, by its place in the history.
     pub op: Option<usize>,
     xid: u64,
-    attempt: u64,
+    pub attempt: u64,
     /// Where its next connection goes; anywhere, if it does not matter.
     pub home: Option<usize>,
     /// Calls to make, before any of its own.

@@ -63,6 +63,10 @@ pub enum Mistake {
     JoinsUntold,
     /// A copy believes what it is told of calls whose changes have not come to it.
     BelievesWhatIsToCome,
+    /// A call that comes again over its connection is begun again.
+    BeginsDoubles,
+    /// A copy takes the last part of its owner's though the first one was lost.
+    MendsHalf,
     /// A copy that was made equal remembers calls whose changes are undone.
     KeepsUndoneCalls,
     /// Shows what another good copy does not have yet.

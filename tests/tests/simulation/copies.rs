@@ -256,7 +256,7 @@ fn a_copy_believes_no_answer_about_a_change_that_has_not_come_to_it() {
         let told = Rc::new(RefCell::new(false));
         let tells = told.clone();
         world.tap = Some(Box::new(move |_, to, message| {
-            *tells.borrow_mut() |= matches!(to_copy(message), Some(ToCopy::Answers(_)));
+            *tells.borrow_mut() |= matches!(to_copy(message), Some(ToCopy::Answers { .. }));
             let answer = matches!(message, Message::Reply(_, Reply::Returned(_)));
             answer || to == 1 && changes(message).is_some_and(|batch| !batch.frames.is_empty())
         }));
@@ -353,17 +353,18 @@ fn all_of_a_file_that_a_former_owner_sent_comes_too_late() {
         world.writes(0, 0, How::Unstable);
         world.power_cut(2);
         world.boot(2, false);
-        let held: Rc<RefCell<Option<Message>>> = Rc::default();
+        let held: Rc<RefCell<Vec<Message>>> = Rc::default();
         let holds = Rc::clone(&held);
         world.tap = Some(Box::new(move |_, to, message| {
-            let all = to == 2 && matches!(to_copy(message), Some(ToCopy::Equal { .. }));
-            if all {
-                holds.replace(Some(message.clone()));
-            }
-            all
+            let Some(ToCopy::Equal(part)) = to_copy(message).filter(|_| to == 2) else {
+                return false;
+            };
+            holds.borrow_mut().push(message.clone());
+            part.last
         }));
         world.millis(4_500);
-        let message = held.borrow_mut().take().expect("it is made equal");
+        let held = held.take();
+        assert!(!held.is_empty(), "it is made equal");
         // From here on the first one's copy stays stale.
         world.tap =
             Some(Box::new(|_, to, message| to == 0 && matches!(message, Message::Stream { .. })));
@@ -372,17 +373,55 @@ fn all_of_a_file_that_a_former_owner_sent_comes_too_late() {
         world.writes(1, 1, How::FileSync);
         world.boot(0, false);
         world.millis(2_500);
-        // The third one's copy is in doubt when the second one, too, is not there any more.
-        world.writes(1, 1, How::Unstable);
+        // The third one has all that the second one has, which then is not there any more.
+        world.writes(1, 1, How::FileSync);
+        for message in held {
+            let from = ApplianceId::new(1);
+            world.post(0, Event::Machine { to: 2, input: Input::Peer { from, message } });
+        }
         world.isolate(1, 8_000);
-        world.power_cut(2);
-        world.boot(2, false);
-        world.millis(20);
-        let from = ApplianceId::new(1);
-        world.post(0, Event::Machine { to: 2, input: Input::Peer { from, message } });
         world.reads(0, 2);
         world.tap = None;
         world.millis(6_000);
+        world
+    });
+}
+
+#[test]
+fn a_copy_that_loses_power_while_it_is_made_equal_is_made_equal_from_the_beginning() {
+    only_with(Mistake::MendsHalf, |mistake| {
+        let mut world = scene(mistake, 2);
+        world.writes(0, 0, How::FileSync);
+        world.writes(0, 0, How::Unstable);
+        world.power_cut(1);
+        world.boot(1, false);
+        // What it says to the first part comes when it has started again.
+        let held: Rc<RefCell<Option<Message>>> = Rc::default();
+        let (holds, mut asked) = (Rc::clone(&held), None);
+        world.tap = Some(Box::new(move |_, _, message| {
+            match message {
+                Message::Ask(ask, Ask::Copy { what: ToCopy::Equal(part), .. }) if part.first => {
+                    asked = asked.or(Some(*ask));
+                    return false;
+                }
+                Message::Reply(ask, _) if asked == Some(*ask) && holds.borrow().is_none() => {}
+                _ => return false,
+            }
+            holds.replace(Some(message.clone()));
+            true
+        }));
+        for _ in 0..4_500 {
+            world.millis(if held.borrow().is_none() { 1 } else { 0 });
+        }
+        world.tap = None;
+        world.power_cut(1);
+        world.boot(1, false);
+        world.millis(300);
+        let (from, message) = (ApplianceId::new(2), held.take().expect("it is made equal"));
+        world.post(0, Event::Machine { to: 0, input: Input::Peer { from, message } });
+        world.millis(1_000);
+        world.commits(0, 0);
+        world.ends_alike();
         world
     });
 }

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use catalog::{Batch, Imaging, MemoryStore, Scan, Store, StoreFault};
 use consensus::MemoryLog;
 use extents::{Base, CopyState, ExtentHash, Frame, FrameChange};
 use model::{Mark, Stamp, VolumeId, WriteVerifier};
 
 use crate::chance::Chance;
+use crate::following::Part;
 use crate::words::{CELL_BYTES, CELLS, Key};
 
 /// A store that outlives the process that has it open.
@@ -96,6 +98,8 @@ pub struct File {
     begun: u64,
     /// Its name may not be that of its bytes.
     in_doubt: bool,
+    /// Its owner's copy of this name it is to be, and has the first part. Not on the disk.
+    becoming: Option<Mark>,
     /// A sync failed: nobody knows what of it is durable.
     pub broken: bool,
     /// It can't be read.
@@ -167,14 +171,31 @@ impl File {
         if self.in_doubt { CopyState::InDoubt } else { CopyState::At(self.now.name) }
     }
 
-    /// It is what its owner's copy was at `mark`.
-    pub fn make_equal(&mut self, mark: Mark, bytes: &[u8]) {
-        let stamp = Some(Stamp { mark, ..Stamp::default() });
-        let size = FrameChange::SetSize(bytes.len() as u64);
-        for change in [size, crate::following::whole(bytes)] {
+    /// Whether a part of its owner's copy is of an older one than what is here.
+    pub fn is_newer(&self, part: &Part) -> bool {
+        let (mark, given) = (part.mark, self.now.mark);
+        let begun = self.becoming.is_some_and(|becoming| mark < becoming);
+        mark.reign < given.reign || mark < given && !self.in_doubt || begun
+    }
+
+    /// Whether the parts before this one are here.
+    pub fn goes_on_with(&self, part: &Part) -> bool {
+        part.first || self.becoming == Some(part.mark)
+    }
+
+    /// Takes a part of its owner's copy.
+    pub fn make_equal(&mut self, part: &Part) {
+        let mark = part.mark;
+        (self.in_doubt, self.becoming) = (true, Some(mark));
+        let stamp = part.last.then(|| Stamp { mark, ..Stamp::default() });
+        let size = FrameChange::SetSize(part.size as u64);
+        let bytes = Bytes::copy_from_slice(&part.bytes);
+        for change in [size, FrameChange::Write { offset: part.offset as u64, bytes }] {
             self.apply(&Frame { mark, stamp, key: None, secure: false, change }, None);
         }
-        (self.in_doubt, self.rotten) = (false, false);
+        if part.last {
+            (self.in_doubt, self.rotten, self.becoming) = (false, false, None);
+        }
     }
 
     /// Its owner's change, under a name that is given once.
@@ -192,7 +213,7 @@ impl File {
     pub fn reopened(&mut self) {
         let unlike = self.shared && self.settled < self.now.name;
         self.in_doubt |= self.broken || !self.unsynced.is_empty() || unlike;
-        self.broken = false;
+        (self.broken, self.becoming) = (false, None);
     }
 
     /// From here on copies follow one another.

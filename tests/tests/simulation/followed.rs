@@ -78,38 +78,29 @@ impl Process {
         }
         let brings = match &followed.what {
             ToCopy::Changes { batch, .. } => !batch.frames.is_empty(),
-            ToCopy::State | ToCopy::Answers(_) => false,
-            ToCopy::Equal { .. } => true,
+            ToCopy::State | ToCopy::Answers { .. } => false,
+            ToCopy::Equal(_) => true,
         };
         if self.disk.full && brings && ctx.mistake != Mistake::LiesWhenFull {
             return Some(Told::Refused(Refusal::NoSpace));
         }
         match &followed.what {
-            ToCopy::Equal { mark, bytes, answers } => {
+            ToCopy::Equal(part) => {
                 let file = self.disk.files.entry(key).or_default();
-                match file.state() {
-                    CopyState::At(has) if has >= *mark => {
-                        return Some(Told::Has { mark: has, durable: false });
-                    }
-                    CopyState::At(_) | CopyState::InDoubt => {}
+                let late = file.is_newer(part) && ctx.mistake != Mistake::FollowsAnybody;
+                let goes_on = file.goes_on_with(part) || ctx.mistake == Mistake::MendsHalf;
+                if late || !goes_on && ctx.mistake != Mistake::FollowsAnybody {
+                    return Some(Told::Refused(Refusal::Fenced));
                 }
                 file.share();
-                file.make_equal(*mark, bytes);
-                let local = self.volumes.get_mut(&key.0).expect("it takes");
-                if ctx.mistake != Mistake::KeepsUndoneCalls {
-                    local.answered.retain(|_, answered| answered.object != key.1);
-                }
-                self.witnessed.insert(key);
-                for (request, answered) in answers {
-                    local.answered.entry(*request).or_insert(answered.clone());
-                }
-                Some(Told::Has { mark: *mark, durable: false })
+                file.make_equal(part);
+                Some(Told::Has { mark: part.mark, durable: false })
             }
             // What is asked is looked up when it is answered.
             ToCopy::State => Some(Told::Has { mark: Mark::default(), durable: false }),
-            ToCopy::Answers(answers) => {
+            ToCopy::Answers { answers, anew } => {
                 let answers = answers.clone();
-                self.learn_answers(ctx, key, answers);
+                self.learn_answers(ctx, key, answers, *anew);
                 Some(Told::Has { mark: Mark::default(), durable: false })
             }
             ToCopy::Changes { batch, settled } => {
@@ -119,6 +110,7 @@ impl Process {
                 if matches!(told, Some(Told::Has { .. })) || followed.sync.is_some() {
                     self.disk.files.entry(key).or_default().settle(settled);
                     if joins {
+                        ctx.history.follows(self.me, followed.from, key);
                         self.witnessed.insert(key);
                     }
                 }
@@ -172,7 +164,7 @@ impl Process {
     }
 
     /// Whoever has a change knows the call that made it.
-    fn execute_changes(&mut self, ctx: &Ctx<'_>, key: Key, frames: &[Frame]) {
+    fn execute_changes(&mut self, ctx: &mut Ctx<'_>, key: Key, frames: &[Frame]) {
         let verifier = self.verifier(key.0);
         let file = self.disk.files.entry(key).or_default();
         let local = self.volumes.get_mut(&key.0).expect("it takes");
@@ -185,12 +177,21 @@ impl Process {
                 let answered = Answered { object: key.1, outcome, mark: frame.mark };
                 local.answered.entry(request).or_insert(answered);
             }
+            if let Some(request) = frame.key {
+                ctx.history.knows(self.me, key, request);
+            }
         }
     }
 
     /// Whoever joins is told of all calls, and believes what its copy has come to: of what comes it
     /// learns with the change itself.
-    fn learn_answers(&mut self, ctx: &Ctx<'_>, key: Key, mut answers: Vec<(RequestKey, Answered)>) {
+    fn learn_answers(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key,
+        mut answers: Vec<(RequestKey, Answered)>,
+        anew: bool,
+    ) {
         let state = self.disk.files.entry(key).or_default().state();
         if ctx.mistake != Mistake::BelievesWhatIsToCome {
             answers.retain(|(_, answered)| match state {
@@ -199,6 +200,13 @@ impl Process {
             });
         }
         let local = self.volumes.get_mut(&key.0).expect("it takes");
+        if anew && ctx.mistake != Mistake::KeepsUndoneCalls {
+            // It is about to hold something else: before it owns the file, others that are sure of
+            // theirs are asked.
+            self.witnessed.remove(&key);
+            local.answered.retain(|_, answered| answered.object != key.1);
+            ctx.history.forgets(self.me, Some(key));
+        }
         for (request, answered) in answers {
             local.answered.entry(request).or_insert(answered);
         }

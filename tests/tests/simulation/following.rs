@@ -51,9 +51,20 @@ enum Equalling {
     Asked {
         to: ApplianceId,
         ask: u64,
-        mark: Mark,
+        step: Step,
         until: Duration,
     },
+}
+
+/// What the copy was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// To forget the calls that its owner does not know.
+    Forget,
+    /// To take a part.
+    Take { mark: Mark, last: bool },
+    /// To learn the calls, now that it has their changes.
+    Learn { mark: Mark },
 }
 
 /// Under what an owner sends, and how far the log must be applied to judge it.
@@ -72,12 +83,27 @@ pub enum ToCopy {
         /// Up to here all copies hold the same.
         settled: Mark,
     },
-    /// Who joins gets to know the calls that made what it has.
-    Answers(Vec<(RequestKey, Answered)>),
+    /// Who joins, or is made equal, gets to know the calls that made what it has.
+    Answers {
+        answers: Vec<(RequestKey, Answered)>,
+        /// Whether these are all that it knows.
+        anew: bool,
+    },
     /// What is there, and which calls about it are known?
     State,
-    /// All bytes, and the calls that made them: the copy is what the owner's was at this mark.
-    Equal { mark: Mark, bytes: Vec<u8>, answers: Vec<(RequestKey, Answered)> },
+    /// A part of all bytes.
+    Equal(Part),
+}
+
+/// A part of the owner's copy, as that was at this mark; whoever has taken the last one has it.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub mark: Mark,
+    pub size: usize,
+    pub offset: usize,
+    pub bytes: Vec<u8>,
+    pub first: bool,
+    pub last: bool,
 }
 
 /// Whether a change may be made, as far as the copies go.
@@ -360,48 +386,89 @@ impl Process {
         equalling: Equalling,
         fan: &mut Fan,
     ) -> Option<Equalling> {
-        match equalling {
+        let (to, step, told) = match equalling {
             Equalling::Closing(to) => {
-                let Standing::Execute { reign } =
-                    self.standing_of(ctx, key.0, record, Claim::Client)
-                else {
-                    self.gates.remove(&key);
-                    return None;
-                };
-                if self.is_rotten(key) {
-                    self.gates.remove(&key);
-                    self.give_up_copy(key);
-                    return None;
+                let what = ToCopy::Answers { answers: self.answers_about(key), anew: true };
+                return Some(self.ask_for(ctx, (key, record), to, (Step::Forget, what)));
+            }
+            Equalling::Asked { to, ask, step, until } => {
+                let reply = self.replies.remove(&ask);
+                if reply.is_none() && self.now < until {
+                    return Some(Equalling::Asked { to, ask, step, until });
                 }
+                self.asked.remove(&ask);
+                let Some(Reply::Copied(Told::Has { mark, .. })) = reply else {
+                    return self.end_equalling(key, Some((record, to, fan)));
+                };
+                (to, step, mark)
+            }
+        };
+        let taking = match step {
+            Step::Forget => {
+                let claim = Claim::Client;
+                let standing = self.standing_of(ctx, key.0, record, claim);
+                let Standing::Execute { reign } = standing else {
+                    return self.end_equalling(key, None);
+                };
                 // A name of its own: what follows upon it follows upon these very bytes.
                 let naming = self.change_file(key, reign, FrameChange::Nothing, None);
                 let mark = naming.mark;
                 let effects = fan.core.step(self.now, FanOutEvent::Frame(naming));
                 self.carry_out(ctx, key, fan, effects);
-                let bytes = self.disk.files[&key].now.bytes.clone();
-                let answers = self.answers_about(key);
-                let what = ToCopy::Equal { mark, bytes, answers };
-                let ask = self.ask_copy(ctx, key, record.epoch, to, what);
-                Some(Equalling::Asked { to, ask, mark, until: self.now + EQUAL_WAIT })
+                Step::Take { mark, last: false }
             }
-            Equalling::Asked { to, ask, mark, until } => {
-                let reply = self.replies.remove(&ask);
-                if reply.is_none() && self.now < until {
-                    return Some(Equalling::Asked { to, ask, mark, until });
-                }
-                self.gates.remove(&key);
-                self.again = true;
-                match reply {
-                    Some(Reply::Copied(Told::Has { mark: has, .. })) if has == mark => {
-                        fan.lost.retain(|(appliance, _)| *appliance != to);
-                        let effects = fan.core.made_equal(self.now, to, mark);
-                        self.carry_out(ctx, key, fan, effects);
-                    }
-                    _ => fan.leaving = Some(self.stale_entry(key, record.epoch, to)),
-                }
-                None
+            Step::Take { mark, .. } if told != mark => {
+                return self.end_equalling(key, Some((record, to, fan)));
             }
+            Step::Take { mark, last: false } => Step::Take { mark, last: true },
+            Step::Take { mark, last: true } => {
+                let what = ToCopy::Answers { answers: self.answers_about(key), anew: false };
+                let learn = Step::Learn { mark };
+                return Some(self.ask_for(ctx, (key, record), to, (learn, what)));
+            }
+            Step::Learn { mark } => {
+                fan.lost.retain(|(appliance, _)| *appliance != to);
+                let effects = fan.core.made_equal(self.now, to, mark);
+                self.carry_out(ctx, key, fan, effects);
+                return self.end_equalling(key, None);
+            }
+        };
+        if self.is_rotten(key) {
+            self.give_up_copy(key);
+            return self.end_equalling(key, None);
         }
+        let Step::Take { mark, last } = taking else { return None };
+        let all = &self.disk.files[&key].now.bytes;
+        let (size, half) = (all.len(), all.len() / 2);
+        let (offset, bytes) =
+            if last { (half, all[half..].to_vec()) } else { (0, all[..half].to_vec()) };
+        let what = ToCopy::Equal(Part { mark, size, offset, bytes, first: !last, last });
+        Some(self.ask_for(ctx, (key, record), to, (taking, what)))
+    }
+
+    fn ask_for(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        (key, record): (Key, &ObjectRecord),
+        to: ApplianceId,
+        (step, what): (Step, ToCopy),
+    ) -> Equalling {
+        let ask = self.ask_copy(ctx, key, record.epoch, to, what);
+        Equalling::Asked { to, ask, step, until: self.now + EQUAL_WAIT }
+    }
+
+    /// Requests go on; a copy that could not be made equal is left behind.
+    fn end_equalling(
+        &mut self,
+        key: Key,
+        failed: Option<(&ObjectRecord, ApplianceId, &mut Fan)>,
+    ) -> Option<Equalling> {
+        self.gates.remove(&key);
+        self.again = true;
+        if let Some((record, to, fan)) = failed {
+            fan.leaving = Some(self.stale_entry(key, record.epoch, to));
+        }
+        None
     }
 
     fn carry_out(
@@ -419,7 +486,8 @@ impl Process {
                         self.send_batch(ctx, (key, &record), fan, (to, batch));
                         continue;
                     }
-                    let what = ToCopy::Answers(self.answers_about(key));
+                    let answers = self.answers_about(key);
+                    let what = ToCopy::Answers { answers, anew: false };
                     let ask = self.ask_copy(ctx, key, record.epoch, to, what);
                     fan.tellings.insert(ask, (to, batch, self.now + BATCH_WAIT));
                 }

@@ -46,6 +46,8 @@ pub struct Execution {
     pub at: u64,
     pub request: RequestKey,
     pub view: View,
+    /// It was carried out before, and no appliance with a good copy has run since and knew of it.
+    pub forgotten: bool,
 }
 
 #[derive(Default)]
@@ -59,6 +61,8 @@ pub struct History {
     pub downs: BTreeSet<(ApplianceId, Incarnation)>,
     /// Which changes of data were carried out, and when.
     pub executions: Vec<Execution>,
+    /// About which file each of them is, and which appliances should know of it.
+    knowers: BTreeMap<RequestKey, (Key, BTreeSet<ApplianceId>)>,
     reigns: BTreeMap<(Key, Reign), ApplianceId>,
     states: BTreeMap<(GroupId, Index), u64>,
     pub violation: Option<Violation>,
@@ -100,10 +104,44 @@ impl History {
         }
     }
 
-    /// A change of data was carried out.
-    pub fn executed(&mut self, request: RequestKey, view: View) {
+    /// A change of data was carried out by `by`, while these others had good copies.
+    pub fn executed(
+        &mut self,
+        (by, view): (ApplianceId, View),
+        key: Key,
+        request: RequestKey,
+        others: &[ApplianceId],
+    ) {
         self.note(request.digest as u64);
-        self.executions.push(Execution { at: self.now, request, view });
+        let known = |knower: &ApplianceId| *knower == by || others.contains(knower);
+        let knowers = self.knowers.get(&request).map(|(_, knowers)| knowers);
+        let forgotten = knowers.is_some_and(|knowers| !knowers.iter().any(known));
+        self.executions.push(Execution { at: self.now, request, view, forgotten });
+        self.knows(by, key, request);
+    }
+
+    /// An appliance should know of a change of data that was carried out.
+    pub fn knows(&mut self, by: ApplianceId, key: Key, request: RequestKey) {
+        let of = self.knowers.entry(request).or_insert((key, BTreeSet::new()));
+        of.1.insert(by);
+    }
+
+    /// An appliance has from another what that has of a file, and is to know what it knows.
+    pub fn follows(&mut self, by: ApplianceId, other: ApplianceId, key: Key) {
+        for (_, knowers) in self.knowers.values_mut().filter(|(of, _)| *of == key) {
+            if knowers.contains(&other) {
+                knowers.insert(by);
+            }
+        }
+    }
+
+    /// An appliance knows of no change any more: of a file, or of any.
+    pub fn forgets(&mut self, by: ApplianceId, key: Option<Key>) {
+        for (of, knowers) in self.knowers.values_mut() {
+            if key.is_none_or(|key| key == *of) {
+                knowers.remove(&by);
+            }
+        }
     }
 
     pub fn fleet_applied(

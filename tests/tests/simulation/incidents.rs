@@ -137,6 +137,28 @@ fn a_clock_may_drift_as_far_as_the_margin_and_beyond_it_is_found_out() {
 }
 
 #[test]
+fn a_call_that_comes_again_over_its_connection_is_begun_once() {
+    only_with(Mistake::BeginsDoubles, |mistake| {
+        let mut world = scene(mistake);
+        assert!(world.call(1, 0, READ, 1_500).is_some(), "it owns the file");
+        // The first time it is sent on it gets lost, and is waited for.
+        world.tap =
+            Some(Box::new(|_, _, message| matches!(message, Message::Ask(_, Ask::Forward { .. }))));
+        world.begin_call(0, 1, write(How::FileSync));
+        world.millis(20);
+        world.tap = None;
+        let (op, attempt) = (world.clients[0].op.unwrap(), world.clients[0].attempt);
+        world.client_event(0, ClientEvent::Again { op, attempt });
+        world.millis(200);
+        world.kill(0);
+        world.boot(0, false);
+        world.millis(3_000);
+        assert!(matches!(world.clients[0].answers.last(), Some(Outcome::Wrote { .. })));
+        world
+    });
+}
+
+#[test]
 fn a_paused_appliance_that_wakes_after_its_lease_answers_nothing_of_before() {
     let mut world = scene(Mistake::Nothing);
     world.hand_over(0, 2);

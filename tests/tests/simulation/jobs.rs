@@ -14,7 +14,7 @@ use crate::entering::{Entry, Fate};
 use crate::process::{Ctx, Out, Process, Waiter};
 use crate::words::{Ask, Call, How, Key, Message, Outcome, Reply, Request};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Client { conn: u64 },
     Peer { from: ApplianceId, ask: u64 },

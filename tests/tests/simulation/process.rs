@@ -294,7 +294,7 @@ impl Process {
             Input::Timer(Timer::Closed) => self.hold(ctx, ownership::lease::HolderEvent::Closed),
             Input::Timer(Timer::Synced(number)) => self.sync_done(ctx, number),
             Input::Peer { from, message } => self.hear(ctx, from, message),
-            Input::Client { conn, request } => self.called(conn, request),
+            Input::Client { conn, request } => self.called(ctx, conn, request),
             Input::Hangup { conn } => drop(self.conns.remove(&conn)),
             Input::Move { key, to } => self.begin_transfer(ctx, key, to, Purpose::HandOver),
             Input::Disk { full, failing } => {

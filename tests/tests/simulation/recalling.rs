@@ -65,6 +65,9 @@ impl Process {
             return Some(Joined::Leave(self.stale_entry(key, record.epoch, self.me)));
         }
         let local = self.volumes.get_mut(&key.0).expect("it is open");
+        for other in follow.iter().filter(|_| alike) {
+            ctx.history.follows(self.me, *other, key);
+        }
         let known = held.into_iter().filter(|(state, _)| *state == here && alike);
         for (request, answered) in known.flat_map(|(_, answers)| answers) {
             local.answered.entry(request).or_insert(answered);

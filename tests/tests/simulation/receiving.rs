@@ -138,6 +138,7 @@ impl Process {
                     ReceiveEffect::Begin(_, base) => {
                         let older = self.disk.files.entry(key).or_default().begin(&base);
                         receiving.begun = true;
+                        ctx.history.forgets(self.me, Some(key));
                         events.push_back(ReceiveEvent::Begun(older.into()));
                     }
                     ReceiveEffect::Recall => {
@@ -162,6 +163,7 @@ impl Process {
                         let alike = self.record(key).is_some_and(|r| r.replicas.len() <= 2);
                         let file = self.disk.files.entry(key).or_default();
                         file.received(&base);
+                        ctx.history.follows(self.me, receiving.from, key);
                         if alike {
                             file.share();
                             file.settle(file.name());

@@ -101,7 +101,8 @@ impl Process {
                 let outcome = Outcome::Wrote { how: How::Unstable, verifier };
                 self.note_answer(key, job.request.key, (outcome, mark));
                 self.step_fan(ctx, key, |core, now| core.step(now, FanOutEvent::Frame(frame)));
-                ctx.history.executed(job.request.key, self.fleet_now.view());
+                let by = (self.me, self.fleet_now.view());
+                ctx.history.executed(by, key, job.request.key, &self.good_others(record));
                 self.secure(ctx, job, record.epoch, (mark, how), verifier)
             }
             Call::LookUp { .. } | Call::List { .. } | Call::Change(_) => {

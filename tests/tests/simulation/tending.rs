@@ -137,9 +137,7 @@ impl Process {
     ) -> Reply {
         let is_up = |appliance| self.fleet_now.is_up(appliance);
         let owner = self.record(key).and_then(|record| effective_owner(&record, is_up));
-        let is_owner =
-            owner == Some(from) || self.receivings.get(&key).is_some_and(|r| r.from == from);
-        let Some(local) = self.volumes.get_mut(&key.0).filter(|_| is_owner) else {
+        let Some(local) = self.volumes.get_mut(&key.0).filter(|_| owner == Some(from)) else {
             return Reply::No;
         };
         if anew {

@@ -254,6 +254,12 @@ impl World {
                 let from = from.get() as usize - 1;
                 self.break_stream(stream, (from, to));
             }
+            // A disk is what it is, whoever uses it.
+            Input::Disk { full, failing } => {
+                if let Some(disk) = self.machines[to].disk.as_mut() {
+                    (disk.full, disk.failing) = (full, failing);
+                }
+            }
             _ => {}
         }
     }
@@ -353,6 +359,7 @@ impl World {
         machine.runs += 1;
         machine.paused_until = 0;
         machine.disk = Some(process.disk);
+        self.history.forgets(machine.id, None);
         self.hang_up_all(at);
     }
 

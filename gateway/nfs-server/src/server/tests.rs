@@ -402,7 +402,7 @@ async fn a_server_that_stops_answers_what_is_under_way_and_closes() {
     let (world, mut client, root) = demo().await;
     let held = world.tree.plant(DEMO, "slow");
     let Reply::Lookup(Ok(found)) = client.nfs(lookup(root, "slow")).await else { panic!() };
-    world.tree.hold_reads(Some(held));
+    world.tree.hold_data(Some(held));
     let read = Args::Read(nfs3::ReadArgs { file: found.object, offset: 0, count: 10 });
     let (xid, bytes) = client.encode_nfs(&read);
     client.send(&bytes).await;
@@ -410,7 +410,7 @@ async fn a_server_that_stops_answers_what_is_under_way_and_closes() {
     let stopping = tokio::spawn(world.server.shutdown());
     sleep(Duration::from_millis(20)).await;
     assert!(!stopping.is_finished());
-    world.tree.hold_reads(None);
+    world.tree.hold_data(None);
     assert_eq!(client.receive().await.unwrap().xid, xid);
     assert!(client.receive().await.is_none());
     stopping.await.unwrap();
@@ -487,9 +487,30 @@ async fn held_read(world: &World, client: &mut Client, root: FileHandle) -> Line
 }
 
 #[tokio::test]
+async fn a_call_that_comes_again_before_it_is_answered_is_begun_once() {
+    let (world, mut client, root) = demo().await;
+    world.tree.hold_data(Some(world.tree.plant(DEMO, "slow")));
+    let Reply::Lookup(Ok(found)) = client.nfs(lookup(root, "slow")).await else { panic!() };
+    let (file, stable, data) = (found.object, StableHow::Unstable, Bytes::from_static(b"x"));
+    let write = Args::Write(nfs3::WriteArgs { file, offset: 0, stable, data });
+    let (xid, bytes) = client.encode_nfs(&write);
+    for _ in 0..3 {
+        client.send(&bytes).await;
+    }
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!(world.tree.keys().len(), 1);
+    world.tree.hold_data(None);
+    assert_eq!(client.receive().await.unwrap().xid, xid);
+    // Once answered, it is for whoever knows the answer.
+    client.send(&bytes).await;
+    assert_eq!(client.receive().await.unwrap().xid, xid);
+    assert_eq!(world.tree.keys().len(), 2);
+}
+
+#[tokio::test]
 async fn whoever_executes_a_call_sees_that_its_connection_is_closed() {
     let (world, mut client, root) = demo().await;
-    world.tree.hold_reads(Some(world.tree.plant(DEMO, "slow")));
+    world.tree.hold_data(Some(world.tree.plant(DEMO, "slow")));
     let left = held_read(&world, &mut client, root).await;
     assert!(!left.is_closed());
     drop(client);
@@ -502,11 +523,11 @@ async fn whoever_executes_a_call_sees_that_its_connection_is_closed() {
     assert!(!line.is_closed(), "it came to another address");
     world.server.closer().close_at("127.0.0.1".parse().unwrap());
     assert!(line.is_closed(), "before it is noticed that nobody reads any more");
-    world.tree.hold_reads(None);
+    world.tree.hold_data(None);
     assert!(client.receive().await.is_none());
 
     let mut client = world.client().await;
-    world.tree.hold_reads(Some(world.tree.plant(DEMO, "slower")));
+    world.tree.hold_data(Some(world.tree.plant(DEMO, "slower")));
     let line = held_read(&world, &mut client, root).await;
     assert!(!line.is_closed(), "another connection");
     world.server.closer().close_all();
@@ -516,10 +537,10 @@ async fn whoever_executes_a_call_sees_that_its_connection_is_closed() {
 #[tokio::test]
 async fn all_connections_close_without_an_answer_and_new_ones_are_served() {
     let (world, mut client, root) = demo().await;
-    world.tree.hold_reads(Some(world.tree.plant(DEMO, "slow")));
+    world.tree.hold_data(Some(world.tree.plant(DEMO, "slow")));
     held_read(&world, &mut client, root).await;
     world.server.closer().close_all();
-    world.tree.hold_reads(None);
+    world.tree.hold_data(None);
     assert!(client.receive().await.is_none());
     let mut again = world.client().await;
     assert!(matches!(again.nfs(lookup(root, "slow")).await, Reply::Lookup(Ok(_))));

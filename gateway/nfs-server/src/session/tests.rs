@@ -102,13 +102,13 @@ async fn a_call_that_waits_does_not_hold_up_those_after_it() {
     let (world, mut client, root) = mounted().await;
     let held = world.tree.plant(DEMO, "slow");
     let slow = look_up(&mut client, root, "slow").await;
-    world.tree.hold_reads(Some(held));
+    world.tree.hold_data(Some(held));
     let (first, bytes) = client.encode_nfs(&read(slow, 10));
     client.send(&bytes).await;
     let (second, bytes) = client.encode_nfs(&getattr(root));
     client.send(&bytes).await;
     assert_eq!(client.receive().await.unwrap().xid, second);
-    world.tree.hold_reads(None);
+    world.tree.hold_data(None);
     assert_eq!(client.receive().await.unwrap().xid, first);
 }
 
@@ -141,12 +141,12 @@ async fn a_client_that_closes_its_sending_side_still_gets_its_replies() {
     let (world, mut client, root) = mounted().await;
     let held = world.tree.plant(DEMO, "slow");
     let slow = look_up(&mut client, root, "slow").await;
-    world.tree.hold_reads(Some(held));
+    world.tree.hold_data(Some(held));
     let (xid, bytes) = client.encode_nfs(&read(slow, 10));
     client.send(&bytes).await;
     client.stream.shutdown().await.unwrap();
     sleep(Duration::from_millis(20)).await;
-    world.tree.hold_reads(None);
+    world.tree.hold_data(None);
     assert_eq!(client.receive().await.unwrap().xid, xid);
     assert!(client.receive().await.is_none());
 }

@@ -62,8 +62,8 @@ impl Tree {
         self.state.lock().add(volume, ObjectId::ROOT, name, ObjectKind::File).unwrap()
     }
 
-    /// Makes reads of `object` wait until another one is held.
-    pub(crate) fn hold_reads(&self, object: Option<ObjectId>) {
+    /// Makes reads and writes of `object` wait until another one is held.
+    pub(crate) fn hold_data(&self, object: Option<ObjectId>) {
         self.held.send_replace(object);
     }
 
@@ -421,6 +421,8 @@ impl Ports for Tree {
     async fn write(&self, ask: &Ask, request: WriteRequest) -> Result<Wrote, Refused> {
         self.serves()?;
         self.keys.lock().push(ask.key);
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| *held != Some(request.object)).await.map_err(|_| Refusal::Fault)?;
         let mut state = self.state.lock();
         let object = state.object(ask.volume, request.object)?;
         let before = Some(WccBefore::from(&object.attributes));

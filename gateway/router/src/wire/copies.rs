@@ -58,6 +58,8 @@ pub enum CopyWhat {
         stamp: StampHead,
         /// Its size.
         size: u64,
+        /// Whether this is the first piece.
+        first: bool,
         /// Whether this is the last piece.
         last: bool,
         /// Number of each extent, and its runs of data as offset and length.
@@ -153,7 +155,7 @@ impl CopyWhat {
 
     /// A piece of what a copy becomes, and the bytes that travel beside it.
     pub fn of_pieces(equal: Equal, pieces: Vec<Piece>) -> (Self, Bytes) {
-        let Equal { stamp, size, last } = equal;
+        let Equal { stamp, size, first, last } = equal;
         let mut payloads = Vec::new();
         let mut piece_of = |piece: Piece| {
             let runs = piece.runs.iter().map(|run| (run.offset(), run.len())).collect();
@@ -162,7 +164,7 @@ impl CopyWhat {
         };
         let pieces = pieces.into_iter().map(&mut piece_of).collect();
         let stamp = StampHead::from(stamp);
-        (Self::Equal { stamp, size, last, pieces }, joined(&payloads))
+        (Self::Equal { stamp, size, first, last, pieces }, joined(&payloads))
     }
 }
 
@@ -327,7 +329,7 @@ mod tests {
             Piece { extent: 1, runs, bytes: Bytes::from_static(b"abcde") },
             Piece { extent: 4, runs: vec![], bytes: Bytes::new() },
         ];
-        let equal = Equal { stamp: Stamp::default(), size: 1 << 30, last: true };
+        let equal = Equal { stamp: Stamp::default(), size: 1 << 30, first: true, last: true };
         let (what, payload) = CopyWhat::of_pieces(equal, pieces.clone());
         let CopyWhat::Equal { pieces: heads, .. } = what else { panic!("pieces") };
         assert_eq!(pieces_of(heads, payload.clone()), Ok(pieces));

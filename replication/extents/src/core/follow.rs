@@ -59,18 +59,31 @@ impl Core {
         Ok(stamp)
     }
 
-    /// Begins to make this copy equal to its owner's, of this name and size.
-    pub(crate) fn begin_equal(&mut self, mark: Mark, size: u64) -> Result<Ticket, Refusal> {
+    /// Begins with a piece of its owner's copy, which has this name and size.
+    ///
+    /// A piece that comes late must not be mixed with those of a newer copy, nor be taken for the
+    /// last one where the first ones may be lost.
+    pub(crate) fn begin_equal(
+        &mut self,
+        mark: Mark,
+        size: u64,
+        first: bool,
+    ) -> Result<Ticket, Refusal> {
         if self.fault.is_some() {
             return Err(Refusal::Fault);
         }
-        if mark.reign < self.given.reign || mark < self.given && !self.in_doubt {
+        let is_old = mark.reign < self.given.reign || mark < self.given && !self.in_doubt;
+        let fits = match first {
+            true => self.becoming.is_none_or(|becoming| becoming <= mark),
+            false => self.becoming == Some(mark),
+        };
+        if is_old || !fits {
             return Err(Refusal::Fenced);
         }
         self.admit_span()?;
         let previous = self.given;
         self.given = self.given.max(mark);
-        self.in_doubt = true;
+        (self.in_doubt, self.becoming) = (true, Some(mark));
         self.shared = true;
         Ok(self.enter_whole(size, previous))
     }
@@ -78,7 +91,7 @@ impl Core {
     /// All of it has come.
     pub(crate) fn finish_equal(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);
-        self.in_doubt = false;
+        (self.in_doubt, self.becoming) = (false, None);
         self.flagged = None;
         self.done.0 += 1;
         self.touched.forget();

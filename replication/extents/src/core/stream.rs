@@ -77,6 +77,7 @@ impl Core {
         self.durable = Mark::default();
         self.promised = Mark::default();
         self.doubt();
+        self.becoming = None;
         self.flagged = None;
         self.given = base.mark;
         self.stamp = base.stamp;

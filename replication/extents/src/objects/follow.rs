@@ -48,6 +48,8 @@ pub struct Equal {
     pub stamp: Stamp,
     /// Its size.
     pub size: u64,
+    /// Whether this is the first piece.
+    pub first: bool,
     /// Whether this is the last piece.
     pub last: bool,
 }
@@ -235,7 +237,7 @@ impl Objects {
             if state.receiving {
                 return Err(Refusal::Fenced);
             }
-            let ticket = state.loaded_mut().begin_equal(mark, equal.size)?;
+            let ticket = state.loaded_mut().begin_equal(mark, equal.size, equal.first)?;
             state.announced = true;
             let file = state.file.clone().ok_or(Refusal::Stale)?;
             Ok((Running::new(Arc::clone(object), ticket), file))

@@ -4,9 +4,9 @@
 //! Each cell of a file is a register. The rules are necessary for linearizability, and sound with
 //! losses; they look at pairs of operations, so they are quick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::WriteVerifier;
+use model::{RequestKey, WriteVerifier};
 
 use crate::history::{History, Op};
 use crate::words::{CELLS, Call, How, Key, Outcome};
@@ -17,6 +17,8 @@ struct Write {
     cells: usize,
     invoked: u64,
     answered: Option<(u64, How, WriteVerifier)>,
+    /// Everybody who knew that it was carried out had ended when it came again.
+    forgotten: bool,
 }
 
 struct Read {
@@ -35,8 +37,10 @@ struct File {
 
 pub fn check(history: &History) -> Result<(), String> {
     let mut files: BTreeMap<Key, File> = BTreeMap::new();
+    let forgotten = history.executions.iter().filter(|execution| execution.forgotten);
+    let forgotten: BTreeSet<RequestKey> = forgotten.map(|execution| execution.request).collect();
     for op in &history.ops {
-        collect(&mut files, op);
+        collect(&mut files, op, &forgotten);
     }
     for ((volume, object), file) in &files {
         for cell in 0..CELLS {
@@ -48,7 +52,7 @@ pub fn check(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-fn collect(files: &mut BTreeMap<Key, File>, op: &Op) {
+fn collect(files: &mut BTreeMap<Key, File>, op: &Op, forgotten: &BTreeSet<RequestKey>) {
     let key = |object| (op.request.volume, object);
     match (&op.request.call, &op.answered) {
         (Call::Write { object, cell, cells, value, .. }, answered) => {
@@ -58,7 +62,8 @@ fn collect(files: &mut BTreeMap<Key, File>, op: &Op) {
                 _ => None,
             };
             let (cell, cells, value) = (*cell, *cells, *value);
-            let write = Write { value, cell, cells, invoked: op.invoked, answered };
+            let forgotten = forgotten.contains(&op.request.key);
+            let write = Write { value, cell, cells, invoked: op.invoked, answered, forgotten };
             files.entry(key(*object)).or_default().writes.push(write);
         }
         (Call::Read { object }, Some((at, Outcome::Read { cells, verifier }))) => {
@@ -104,14 +109,22 @@ impl File {
             }
         }
         self.check_reads(cell, &writes, power_cuts)?;
-        self.check_returns(cell, power_cuts)
+        self.check_returns(cell, &writes, power_cuts)
     }
 
     /// What was overwritten does not come back while nothing was lost: it would have been written
     /// twice.
-    fn check_returns(&self, cell: usize, power_cuts: &[u64]) -> Result<(), String> {
+    fn check_returns(
+        &self,
+        cell: usize,
+        writes: &[&Write],
+        power_cuts: &[u64],
+    ) -> Result<(), String> {
         let value = |read: &Read| read.cells[cell];
-        for last in self.reads.iter().filter(|read| value(read) != 0) {
+        let may_return =
+            |read: &&Read| writes.iter().any(|w| w.value == value(read) && w.forgotten);
+        let reads = self.reads.iter().filter(|read| value(read) != 0 && !may_return(read));
+        for last in reads {
             let same_time = |read: &&Read| {
                 let cut = |at: &u64| read.invoked < *at && *at < last.answered;
                 read.verifier == last.verifier || !power_cuts.iter().any(cut)

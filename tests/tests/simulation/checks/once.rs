@@ -15,7 +15,7 @@ pub fn check(history: &History) -> Result<(), String> {
         }
     }
     let mut carried_out = BTreeSet::new();
-    for Execution { at, request: key, view } in &history.executions {
+    for Execution { at, request: key, view, .. } in &history.executions {
         // The answer is in memory, and goes along when the file moves; only a start forgets it.
         if !carried_out.insert((*key, *view)) {
             return Err(format!(

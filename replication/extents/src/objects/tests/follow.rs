@@ -38,10 +38,10 @@ impl World {
         let (stamp, size) = self.objects.name_anew(A, false, self.reign()).await.unwrap();
         let mut pieces = self.objects.pieces(A, false, extents.to_vec()).await.unwrap();
         let rest = pieces.split_off(pieces.len().min(1));
-        let first = Equal { stamp, size, last: false };
+        let first = Equal { stamp, size, first: true, last: false };
         other.objects.make_equal(A, first, pieces).await.unwrap();
         assert_eq!(other.state().await, CopyState::InDoubt, "it is a mixture");
-        let last = Equal { last: true, ..first };
+        let last = Equal { first: false, last: true, ..first };
         other.objects.make_equal(A, last, rest).await.unwrap()
     }
 }
@@ -196,10 +196,40 @@ async fn being_made_equal_comes_too_late_once_there_is_something_newer() {
     let (feed, tip) = new.follow().await;
     new.unstable(A, 0, b"new").await;
     copy.take(tip, frames(&feed).await).await;
-    let equal = Equal { stamp, size, last: true };
+    let equal = Equal { stamp, size, first: true, last: true };
     let refused = copy.objects.make_equal(A, equal, vec![]).await;
     assert_eq!(refused, Err(Refusal::Fenced));
     assert_alike(&new, &copy).await;
+}
+
+#[tokio::test]
+async fn pieces_of_two_copies_are_never_mixed() {
+    let (source, copy) = (World::new(), World::new());
+    let (_feed, _) = source.follow().await;
+    let named = async || {
+        let (stamp, size) = source.objects.name_anew(A, false, source.reign()).await.unwrap();
+        Equal { stamp, size, first: true, last: false }
+    };
+    let pieces = async || source.objects.pieces(A, false, vec![0]).await.unwrap();
+    let make = async |equal, pieces| copy.objects.make_equal(A, equal, pieces).await;
+    let rest = |first: Equal| Equal { first: false, last: true, ..first };
+
+    source.unstable(A, 0, b"old").await;
+    let (old, old_pieces) = (named().await, pieces().await);
+    assert_eq!(
+        make(rest(old), old_pieces.clone()).await,
+        Err(Refusal::Fenced),
+        "nothing begins so"
+    );
+    make(old, old_pieces.clone()).await.unwrap();
+    source.unstable(A, 0, b"new").await;
+    let (new, new_pieces) = (named().await, pieces().await);
+    make(new, new_pieces).await.unwrap();
+    for late in [old, rest(old)] {
+        assert_eq!(make(late, old_pieces.clone()).await, Err(Refusal::Fenced), "{late:?}");
+    }
+    make(rest(new), vec![]).await.unwrap();
+    assert_alike(&source, &copy).await;
 }
 
 #[tokio::test]
