@@ -59,18 +59,20 @@ impl Remote {
     /// anew, though nobody said so.
     async fn connect(&self) -> io::Result<impl Stream + use<>> {
         let stream = TcpStream::connect(&self.host).await?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_EVERY)
-            .with_interval(KEEPALIVE_EVERY)
-            .with_retries(KEEPALIVE_TRIES);
+        let keepalive =
+            TcpKeepalive::new().with_time(KEEPALIVE_EVERY).with_interval(KEEPALIVE_EVERY);
         let socket = SockRef::from(&stream);
         socket.set_tcp_keepalive(&keepalive)?;
-        socket.set_tcp_user_timeout(Some(KEEPALIVE_EVERY * KEEPALIVE_TRIES))?;
+        socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
         admin::connect(stream, self.fingerprint).await
     }
 }
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+fn is_silence(fault: &io::Error) -> bool {
+    fault.kind() == io::ErrorKind::TimedOut
+}
 
 fn silent(time: Duration) -> io::Error {
     let seconds = time.as_secs();
@@ -129,7 +131,11 @@ impl Client {
     /// # Errors
     /// It answers, and what it says.
     pub fn ask_if_there<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, String> {
-        match self.reach(Method::Get, path, Sent::default()) {
+        let asked = async {
+            let sent = self.send(Method::Get, path, Sent::default());
+            timeout(SHOW_WAIT, sent).await.map_err(|_| silent(SHOW_WAIT))?
+        };
+        match self.reach(asked) {
             Err(_) | Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => Ok(None),
             Ok(answer) => decode(&well(answer)?).map(Some),
         }
@@ -178,34 +184,22 @@ impl Client {
     }
 
     fn exchange(&self, method: Method, path: &str, sent: Sent) -> Result<Bytes, String> {
-        well(self.reach(method, path, sent)?)
+        well(self.reach(self.send(method, path, sent))?)
     }
 
     /// Whatever it answers; the error is that it does not.
-    fn reach(&self, method: Method, path: &str, sent: Sent) -> Result<(StatusCode, Bytes), String> {
+    fn reach(
+        &self,
+        sending: impl Future<Output = Result<(StatusCode, Bytes), Fault>>,
+    ) -> Result<(StatusCode, Bytes), String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| e.to_string())?;
-        let sending = self.send_within(method, path, sent);
         runtime.block_on(sending).map_err(|e| self.unreachable(e.as_ref()))
     }
 
-    /// [`Self::send`]. What only shows something is answered soon or not at all; what does
-    /// something may take as long as it does, but for an appliance that is gone.
-    async fn send_within(
-        &self,
-        method: Method,
-        path: &str,
-        sent: Sent,
-    ) -> Result<(StatusCode, Bytes), Fault> {
-        let sent = self.send(method, path, sent);
-        match method {
-            Method::Get => timeout(SHOW_WAIT, sent).await.map_err(|_| silent(SHOW_WAIT))?,
-            Method::Post | Method::Delete => sent.await,
-        }
-    }
-
+    /// Waits as long as the appliance takes, unless that is gone.
     async fn send(
         &self,
         method: Method,
@@ -247,6 +241,9 @@ impl Client {
             Way::Socket(socket) => socket.display().to_string(),
             Way::Remote(remote) => {
                 let host = &remote.host;
+                if fault.downcast_ref::<io::Error>().is_some_and(is_silence) {
+                    return format!("{host}: {fault}");
+                }
                 return format!(
                     "{host}: {fault}. Does its `admin.listen` say so, and is the fingerprint the \
                      one that `holdfast status` shows there?"
@@ -283,10 +280,11 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// For the connection and its TLS handshake.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
-/// Longer than an appliance waits for the others before it shows something.
-const SHOW_WAIT: Duration = Duration::from_secs(60);
+/// For what an appliance shows of itself alone.
+const SHOW_WAIT: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
-const KEEPALIVE_TRIES: u32 = 4;
+/// A disk may stand still for half a minute while an image is written to it.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 /// The largest answer: a list of 10 000 faults is under 1 MiB.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 

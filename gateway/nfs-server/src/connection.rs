@@ -4,6 +4,9 @@
 //! with the next write, several replies at once. Only when the socket is full does a task start
 //! that waits for it. So a reply normally costs one system call and no switch of tasks.
 //!
+//! What has come and is not answered yet is counted here, and known: the same call is not begun
+//! twice.
+//!
 //! Invariants: at most one sender; a reply's charge is given back when the reply was written or
 //! the connection is closed, not before; the lock is held for a push or a swap, never across IO.
 //!

@@ -72,7 +72,7 @@ impl<S: Imaging> Router<S> {
             CopyWhat::Extent { extent, at } => {
                 self.extent_asked(from, &ask, &local, (extent, at)).await
             }
-            CopyWhat::Equal { stamp, size, first, last, pieces } => {
+            CopyWhat::Equal { stamp, size, last, pieces, first } => {
                 let Ok(pieces) = copies::pieces_of(pieces, payload) else {
                     return CopyTold::Refused(Refusal::Invalid);
                 };

@@ -157,7 +157,9 @@ impl Troubles {
     /// All of them as one; none if there is none.
     fn all(&self) -> Option<Trouble> {
         let all = [&self.config, &self.esp, &self.link, &self.data, &self.file];
-        let all: Vec<&Trouble> = all.into_iter().flatten().collect();
+        let mut all: Vec<&Trouble> = all.into_iter().flatten().collect();
+        // The configuration may be on the EFI partition.
+        all.dedup();
         let join = |part: fn(&Trouble) -> &str| all.iter().map(|one| part(one)).collect::<Vec<_>>();
         (!all.is_empty()).then(|| Trouble {
             console: join(|one| &one.console).join("\n"),
@@ -260,14 +262,17 @@ impl Boot {
             (self.esp, self.file) = (is_mounted, Job::Due(now));
         }
         let waited = self.troubles.esp.take().is_some();
-        let Esp::Missing(why) = esp else { return };
+        let Esp::Missing(why) = esp else {
+            self.esp_missing_since = None;
+            return;
+        };
         let since = *self.esp_missing_since.get_or_insert(now);
         if now.saturating_sub(since) < ESP_PATIENCE {
             self.troubles.esp = Some(Trouble::open(why));
         } else if waited {
             let text = format!(
-                "{why}. It goes on without: no image can be kept or updated until it starts again \
-                 with it"
+                "{why}. It is not waited for any longer: no image can be kept or updated until \
+                 this machine starts again with it"
             );
             effects.push(Effect::Say(Severity::Error, text));
         }

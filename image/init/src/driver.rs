@@ -89,6 +89,8 @@ pub struct Driver {
     screen: Screen,
     judge: Option<Judge>,
     keep_again_at: Option<Duration>,
+    /// Why not, when that was told last.
+    not_kept: Option<String>,
     booted: Option<Booted>,
     watchdog: Option<Watchdog>,
     stop: Option<(Stop, After)>,
@@ -128,6 +130,7 @@ impl Driver {
             screen: Screen::default(),
             judge,
             keep_again_at: None,
+            not_kept: None,
             booted: None,
             watchdog: None,
             stop: None,
@@ -175,7 +178,10 @@ impl Driver {
             Event::Kept(Ok(())) => self.log.info("this image is kept: it has been healthy"),
             Event::Kept(Err(why)) => {
                 self.keep_again_at = Some(clock::since_boot() + KEEP_AGAIN_AFTER);
-                self.log.error(&cannot_be_kept(&why));
+                if self.not_kept.as_ref() != Some(&why) {
+                    self.log.error(&cannot_be_kept(&why));
+                    self.not_kept = Some(why);
+                }
             }
             Event::Stop(after, why) => self.begin_stop(after, why),
         }

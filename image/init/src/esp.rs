@@ -37,20 +37,22 @@ pub fn booted(places: &Places) -> Option<Booted> {
     Some(Booted { slot, has_fallback: slots::fallback(&slots, slot).is_some() })
 }
 
-/// Drops the counter of a boot file: it has proved itself.
+/// Drops the counter of a boot file: it has proved itself. As good twice as once.
 ///
 /// # Errors
-/// The system's; the file then still has its counter.
+/// The system's; the file may then still have its counter.
 pub fn keep(places: &Places, slot: Slot) -> io::Result<()> {
     let folder = places.esp.join(slots::FOLDER);
     let (old, new) = (folder.join(slot.file_name()), folder.join(slot.kept().file_name()));
-    if new.exists() {
+    let renamed_before = new.exists() && !old.exists();
+    if new.exists() && !renamed_before {
         return Err(io::Error::other(format!("{} is there already", slot.kept().file_name())));
     }
     let plain =
         MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSYMFOLLOW;
     mounts::remount(&places.esp, plain)?;
-    let renamed = fs::rename(old, new).and_then(|()| {
+    let renamed = if renamed_before { Ok(()) } else { fs::rename(old, new) };
+    let renamed = renamed.and_then(|()| {
         let folder = File::open(&folder)?;
         folder.sync_all()?;
         Ok(rustix::fs::syncfs(&folder)?)

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use catalog::{Batch, Imaging, MemoryStore, Scan, Store, StoreFault};
 use consensus::MemoryLog;
 use extents::{Base, CopyState, ExtentHash, Frame, FrameChange};
-use model::{Mark, Stamp, VolumeId, WriteVerifier};
+use model::{Mark, Sequence, Stamp, VolumeId, WriteVerifier};
 
 use crate::chance::Chance;
 use crate::following::Part;
@@ -195,6 +195,8 @@ impl File {
         }
         if part.last {
             (self.in_doubt, self.rotten, self.becoming) = (false, false, None);
+            self.now.mark = mark;
+            self.durable.mark = self.durable.mark.min(mark);
         }
     }
 
@@ -212,8 +214,14 @@ impl File {
     /// A new process has it: after an unclean stop nobody knows which changes are in it.
     pub fn reopened(&mut self) {
         let unlike = self.shared && self.settled < self.now.name;
-        self.in_doubt |= self.broken || !self.unsynced.is_empty() || unlike;
+        let unsynced = !self.unsynced.is_empty();
+        self.in_doubt |= self.broken || unsynced || unlike;
         (self.broken, self.becoming) = (false, None);
+        if unsynced {
+            // Nobody knows how many marks were given out.
+            let sequence = self.now.mark.sequence.get() + (1 << 40);
+            self.now.mark.sequence = Sequence::new(sequence);
+        }
     }
 
     /// From here on copies follow one another.

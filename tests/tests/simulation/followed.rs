@@ -141,7 +141,14 @@ impl Process {
             _ => admit(state, previous, &marks),
         };
         match admission {
-            Admission::Execute { skip } => self.execute_changes(ctx, key, &frames[skip..]),
+            Admission::Execute { skip } => {
+                let given = self.disk.files[&key].now.mark;
+                let old = frames[skip..].first().is_some_and(|frame| frame.mark <= given);
+                if old && ctx.mistake != Mistake::TakesChangesAsTheyCome {
+                    return Some(Told::Refused(Refusal::Invalid));
+                }
+                self.execute_changes(ctx, key, &frames[skip..]);
+            }
             Admission::There => {}
             Admission::Early if !late => return None,
             _ if ctx.mistake == Mistake::TakesTailsForEqual => {

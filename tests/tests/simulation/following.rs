@@ -427,6 +427,7 @@ impl Process {
                 return Some(self.ask_for(ctx, (key, record), to, (learn, what)));
             }
             Step::Learn { mark } => {
+                ctx.history.follows(to, self.me, key);
                 fan.lost.retain(|(appliance, _)| *appliance != to);
                 let effects = fan.core.made_equal(self.now, to, mark);
                 self.carry_out(ctx, key, fan, effects);

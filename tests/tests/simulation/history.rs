@@ -46,7 +46,8 @@ pub struct Execution {
     pub at: u64,
     pub request: RequestKey,
     pub view: View,
-    /// It was carried out before, and no appliance with a good copy has run since and knew of it.
+    /// It was carried out before, and no appliance that has a good copy now should know of it:
+    /// those that did have ended since, or were left behind.
     pub forgotten: bool,
 }
 

@@ -502,6 +502,7 @@ async fn a_call_that_comes_again_before_it_is_answered_is_begun_once() {
     world.tree.hold_data(None);
     assert_eq!(client.receive().await.unwrap().xid, xid);
     // Once answered, it is for whoever knows the answer.
+    sleep(Duration::from_millis(20)).await;
     client.send(&bytes).await;
     assert_eq!(client.receive().await.unwrap().xid, xid);
     assert_eq!(world.tree.keys().len(), 2);

@@ -58,12 +58,12 @@ pub enum CopyWhat {
         stamp: StampHead,
         /// Its size.
         size: u64,
-        /// Whether this is the first piece.
-        first: bool,
         /// Whether this is the last piece.
         last: bool,
         /// Number of each extent, and its runs of data as offset and length.
         pieces: Vec<(u64, Vec<(u64, u64)>)>,
+        /// Whether this is the first piece.
+        first: bool,
     },
     /// Which calls about the file do you know? In the order of their keys.
     Calls {
@@ -164,7 +164,7 @@ impl CopyWhat {
         };
         let pieces = pieces.into_iter().map(&mut piece_of).collect();
         let stamp = StampHead::from(stamp);
-        (Self::Equal { stamp, size, first, last, pieces }, joined(&payloads))
+        (Self::Equal { stamp, size, last, pieces, first }, joined(&payloads))
     }
 }
 

@@ -135,7 +135,7 @@ fn the_partition_that_it_was_booted_from_is_not_waited_for_for_ever() {
     }
     let effects = started.at(62, looked_without_esp(FIXED));
     assert!(matches!(&effects[..], [Effect::Write { esp: false, .. }, Effect::Trouble(None)]));
-    assert!(started.said.last().unwrap().starts_with("no EFI partition. It goes on without"));
+    assert!(started.said.last().unwrap().starts_with("no EFI partition. It is not waited for"));
     assert_eq!(started.at(63, Event::Written(Ok(()))), [Effect::StartAppliance]);
 }
 

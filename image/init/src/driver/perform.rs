@@ -142,7 +142,7 @@ impl Driver {
                 self.trouble = Some(network);
             }
             None => {
-                self.log.progress("what was in the way is gone");
+                self.log.progress("nothing is in the way any more");
                 (self.trouble, self.door) = (None, None);
             }
         }

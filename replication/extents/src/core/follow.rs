@@ -91,6 +91,11 @@ impl Core {
     /// All of it has come.
     pub(crate) fn finish_equal(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);
+        // After an unclean stop it was a guess, far beyond what its owner had given out: changes
+        // that follow upon this one are new.
+        self.given = stamp.mark;
+        self.durable = self.durable.min(stamp.mark);
+        self.promised = self.promised.min(stamp.mark);
         (self.in_doubt, self.becoming) = (false, None);
         self.flagged = None;
         self.done.0 += 1;

@@ -4,7 +4,7 @@
 //! Each cell of a file is a register. The rules are necessary for linearizability, and sound with
 //! losses; they look at pairs of operations, so they are quick.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use model::{RequestKey, WriteVerifier};
 
@@ -17,8 +17,8 @@ struct Write {
     cells: usize,
     invoked: u64,
     answered: Option<(u64, How, WriteVerifier)>,
-    /// Everybody who knew that it was carried out had ended when it came again.
-    forgotten: bool,
+    /// When it was carried out again since whoever knew of it had ended, or was left behind.
+    again: Vec<u64>,
 }
 
 struct Read {
@@ -37,10 +37,12 @@ struct File {
 
 pub fn check(history: &History) -> Result<(), String> {
     let mut files: BTreeMap<Key, File> = BTreeMap::new();
-    let forgotten = history.executions.iter().filter(|execution| execution.forgotten);
-    let forgotten: BTreeSet<RequestKey> = forgotten.map(|execution| execution.request).collect();
+    let mut again: BTreeMap<RequestKey, Vec<u64>> = BTreeMap::new();
+    for execution in history.executions.iter().filter(|execution| execution.forgotten) {
+        again.entry(execution.request).or_default().push(execution.at);
+    }
     for op in &history.ops {
-        collect(&mut files, op, &forgotten);
+        collect(&mut files, op, &again);
     }
     for ((volume, object), file) in &files {
         for cell in 0..CELLS {
@@ -52,7 +54,7 @@ pub fn check(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-fn collect(files: &mut BTreeMap<Key, File>, op: &Op, forgotten: &BTreeSet<RequestKey>) {
+fn collect(files: &mut BTreeMap<Key, File>, op: &Op, again: &BTreeMap<RequestKey, Vec<u64>>) {
     let key = |object| (op.request.volume, object);
     match (&op.request.call, &op.answered) {
         (Call::Write { object, cell, cells, value, .. }, answered) => {
@@ -62,8 +64,8 @@ fn collect(files: &mut BTreeMap<Key, File>, op: &Op, forgotten: &BTreeSet<Reques
                 _ => None,
             };
             let (cell, cells, value) = (*cell, *cells, *value);
-            let forgotten = forgotten.contains(&op.request.key);
-            let write = Write { value, cell, cells, invoked: op.invoked, answered, forgotten };
+            let again = again.get(&op.request.key).cloned().unwrap_or_default();
+            let write = Write { value, cell, cells, invoked: op.invoked, answered, again };
             files.entry(key(*object)).or_default().writes.push(write);
         }
         (Call::Read { object }, Some((at, Outcome::Read { cells, verifier }))) => {
@@ -121,16 +123,18 @@ impl File {
         power_cuts: &[u64],
     ) -> Result<(), String> {
         let value = |read: &Read| read.cells[cell];
-        let may_return =
-            |read: &&Read| writes.iter().any(|w| w.value == value(read) && w.forgotten);
-        let reads = self.reads.iter().filter(|read| value(read) != 0 && !may_return(read));
-        for last in reads {
+        for last in self.reads.iter().filter(|read| value(read) != 0) {
+            let again = writes.iter().filter(|write| write.value == value(last));
+            let again: Vec<u64> = again.flat_map(|write| write.again.iter().copied()).collect();
             let same_time = |read: &&Read| {
                 let cut = |at: &u64| read.invoked < *at && *at < last.answered;
                 read.verifier == last.verifier || !power_cuts.iter().any(cut)
             };
             let others = self.reads.iter().filter(same_time).filter(|r| value(r) != value(last));
             for between in others.filter(|read| read.answered < last.invoked) {
+                if again.iter().any(|at| (between.invoked..last.answered).contains(at)) {
+                    continue;
+                }
                 let mut alike = self.reads.iter().filter(same_time);
                 if alike.any(|r| value(r) == value(last) && r.answered < between.invoked) {
                     let (gone, back) = (value(between), value(last));

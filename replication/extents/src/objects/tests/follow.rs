@@ -111,6 +111,23 @@ async fn what_was_made_durable_keeps_its_name_and_what_was_not_is_in_doubt() {
 }
 
 #[tokio::test]
+async fn a_copy_that_is_made_equal_after_a_crash_takes_what_follows() {
+    let (source, target) = (World::new(), World::new());
+    let (feed, tip) = source.follow().await;
+    source.unstable(A, 0, b"one").await;
+    target.take(tip, frames(&feed).await).await;
+    let target = target.restart();
+    assert_eq!(target.state().await, CopyState::InDoubt);
+    let mark = source.equalize(&target, &[0]).await;
+    frames(&feed).await;
+    source.unstable(A, 0, b"two").await;
+    assert!(matches!(target.take(mark, frames(&feed).await).await, Taken::At(_)));
+    assert_alike(&source, &target).await;
+    let again = source.equalize(&target, &[0]).await;
+    assert_eq!(target.state().await, CopyState::At(again));
+}
+
+#[tokio::test]
 async fn what_others_may_not_have_is_in_doubt_after_a_crash_though_it_is_durable() {
     let world = World::new();
     let (_feed, _) = world.follow().await;
