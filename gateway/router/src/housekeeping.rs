@@ -2,7 +2,7 @@
 //! checkpoints and cutting the log.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use catalog::{Command, Imaging};
@@ -95,21 +95,25 @@ impl<S: Imaging> Router<S> {
 /// Enters each fault of a copy: the loss count of the volume goes up, then the copy is stale, and
 /// only then are WRITE and COMMIT answered again.
 async fn enter_faults<S: Imaging>(
-    router: std::sync::Weak<Router<S>>,
-    (volume, local): (VolumeId, std::sync::Weak<Local<S>>),
+    router: Weak<Router<S>>,
+    (volume, local): (VolumeId, Weak<Local<S>>),
     mut faults: Faults,
 ) {
     while let Some((object, fault)) = faults.recv().await {
         let Some(router) = router.upgrade() else { return };
         router.tell(Happening::Copy(volume, object, OfCopy::Failed(fault)));
-        enter_fault(&router, volume, object).await;
+        enter_fault(&router, (volume, &local), object).await;
         if let Some(local) = local.upgrade() {
             local.news.fault_entered();
         }
     }
 }
 
-async fn enter_fault<S: Imaging>(router: &Router<S>, volume: VolumeId, object: ObjectId) {
+async fn enter_fault<S: Imaging>(
+    router: &Router<S>,
+    (volume, was): (VolumeId, &Weak<Local<S>>),
+    object: ObjectId,
+) {
     loop {
         let raised = router.enter_fleet(FleetCommand::RaiseLossCount { volume }).await;
         match raised {
@@ -120,11 +124,16 @@ async fn enter_fault<S: Imaging>(router: &Router<S>, volume: VolumeId, object: O
         tokio::time::sleep(ENTER_AGAIN_AFTER).await;
     }
     while router.holds(volume) {
-        // The volume may have been let go of, and opened anew.
-        if let Ok(local) = router.local(volume)
-            && mark_stale_here(router, &local, object).await
-        {
-            break;
+        // The volume may have been let go of, and opened anew: nothing is known of the copy then.
+        if let Ok(local) = router.local(volume) {
+            let same = std::ptr::eq(Arc::as_ptr(&local), was.as_ptr());
+            if same && !local.objects.is_broken(object) {
+                tracing::info!(%volume, %object, "the copy that failed was made anew meanwhile");
+                return;
+            }
+            if mark_stale_here(router, &local, object).await {
+                break;
+            }
         }
         tokio::time::sleep(ENTER_AGAIN_AFTER).await;
     }
@@ -151,7 +160,7 @@ async fn mark_stale_here<S: Imaging>(
 }
 
 /// The reserve of the disk: gives the ballast file up when even the reserve is used.
-async fn tend_space<S: Imaging>(router: std::sync::Weak<Router<S>>) {
+async fn tend_space<S: Imaging>(router: Weak<Router<S>>) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
         let Some(space) = router.upgrade().map(|router| router.parts.space.clone()) else { return };
@@ -163,7 +172,7 @@ async fn tend_space<S: Imaging>(router: std::sync::Weak<Router<S>>) {
 }
 
 /// The removal list and first data of one volume, at most one entry of each a second.
-async fn tend<S: Imaging>(router: std::sync::Weak<Router<S>>, local: std::sync::Weak<Local<S>>) {
+async fn tend<S: Imaging>(router: Weak<Router<S>>, local: Weak<Local<S>>) {
     loop {
         {
             let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };
@@ -203,10 +212,7 @@ fn is_alone<S: Imaging>(local: &Local<S>, object: ObjectId) -> bool {
 /// start; those that were there for long go. Nothing is deleted because something does not know it.
 ///
 /// A catalog that is behind does not know files that came here lately: it catches up first.
-async fn quarantine_unknown<S: Imaging>(
-    router: std::sync::Weak<Router<S>>,
-    local: std::sync::Weak<Local<S>>,
-) {
+async fn quarantine_unknown<S: Imaging>(router: Weak<Router<S>>, local: Weak<Local<S>>) {
     let (local, appliance) = loop {
         tokio::time::sleep(QUARANTINE_AFTER).await;
         let (Some(router), Some(local)) = (router.upgrade(), local.upgrade()) else { return };

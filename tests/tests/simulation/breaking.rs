@@ -90,8 +90,9 @@ impl Process {
         let counts = |record: &ObjectRecord| {
             record.replicas.contains(&self.me) && !record.stale.contains(&self.me)
         };
-        // A fact about the copy here, whoever owns the file by now.
-        let record = self.record(key).filter(counts)?;
+        // A fact about the copy here, whoever owns the file by now; one that was made anew since is
+        // another, and the log knew that this one was stale in between.
+        let record = self.record(key).filter(|record| self.is_broken(key) && counts(record))?;
         Some(self.stale_entry(key, record.epoch, self.me))
     }
 }

@@ -544,6 +544,41 @@ fn a_failed_sync_at_the_owner_makes_its_copy_stale_before_anything_is_answered()
 }
 
 #[test]
+fn a_failed_sync_that_is_told_late_is_not_told_of_the_copy_that_was_made_anew() {
+    let mut world = scene(Mistake::Nothing, 2);
+    world.writes(0, 0, How::FileSync);
+    // What the copy's appliance proposes itself does not come to the leader yet.
+    let kept = Rc::new(RefCell::new(0));
+    let keeps = kept.clone();
+    world.tap = Some(Box::new(move |from, _, message| {
+        let keep = from == 1 && matches!(message, Message::Ask(_, Ask::Propose { .. }));
+        *keeps.borrow_mut() += usize::from(keep);
+        keep
+    }));
+    world.disk_of(1, false, true);
+    world.writes(0, 0, How::FileSync);
+    assert!(world.history.broken > 0 && *kept.borrow() > 0, "it has something to tell");
+    world.disk_of(1, false, false);
+    let is_good = |world: &World| {
+        let record = world.newest_record(KEY).unwrap();
+        let bob = ApplianceId::new(2);
+        record.replicas.contains(&bob) && !record.stale.contains(&bob)
+    };
+    assert!(!is_good(&world), "its owner leaves it behind");
+    for _ in 0..300 {
+        world.millis(if is_good(&world) { 0 } else { 20 });
+    }
+    assert!(is_good(&world), "and makes it anew");
+    world.tap = None;
+    for _ in 0..300 {
+        world.millis(10);
+        assert!(is_good(&world), "it stays");
+    }
+    world.ends_alike();
+    good(&world);
+}
+
+#[test]
 fn a_copy_without_room_is_left_behind_and_made_whole_later() {
     only_with(Mistake::LiesWhenFull, |mistake| {
         let mut world = scene(mistake, 2);

@@ -62,15 +62,13 @@ impl Objects {
         done.await.map_err(|_| io::Error::other("the runtime is stopping"))?
     }
 
+    /// Whether the copy of the object is broken. One that is made anew is not.
+    pub fn is_broken(&self, object: ObjectId) -> bool {
+        self.shared.table.find(object).and_then(|object| fault_of(&object)).is_some()
+    }
+
     /// Objects whose copy is broken, and why.
     pub fn faults(&self) -> Vec<(ObjectId, CopyFault)> {
-        let fault_of = |object: &Object| {
-            let state = object.state();
-            match state.gone {
-                true => None,
-                false => state.core.as_ref()?.fault(),
-            }
-        };
         let objects = self.shared.table.all(|object| fault_of(object).is_some());
         objects.iter().filter_map(|object| Some((object.id, fault_of(object)?))).collect()
     }
@@ -220,4 +218,12 @@ fn parse_hex(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(name, 16).ok()?;
     // `+1`, `0001` and `A` are not how we write numbers.
     (format!("{number:x}") == name).then_some(number)
+}
+
+fn fault_of(object: &Object) -> Option<CopyFault> {
+    let state = object.state();
+    match state.gone {
+        true => None,
+        false => state.core.as_ref()?.fault(),
+    }
 }

@@ -68,12 +68,13 @@ async fn a_broken_copy_gets_a_new_file_and_its_fault_goes_with_the_old_one() {
     target.unstable(A, 0, b"doubtful").await;
     target.disk.fail(Operation::Sync, libc::EIO, Failing::Once);
     assert_eq!(target.objects.commit(A, false).await, Err(Refusal::Fault));
+    assert!(target.objects.is_broken(A));
     source.unstable(A, 0, b"whole").await;
     let feed = source.attach().await;
     let receipt = target.receive(feed.base()).await;
     hand_over(&feed, &receipt).await;
     assert_equal(&source, &target).await;
-    assert!(target.objects.faults().is_empty());
+    assert!(target.objects.faults().is_empty() && !target.objects.is_broken(A));
     drop(receipt);
     target.objects.commit(A, false).await.unwrap();
 }
