@@ -96,6 +96,13 @@ impl<P> Charge<P> {
         self.digest = key.map(|key| key.digest);
     }
 
+    /// The call may begin again: whoever has executed it knows the answer.
+    fn answered(&mut self) {
+        if let Some(digest) = self.digest.take() {
+            self.connection.unanswered.lock().remove(&digest);
+        }
+    }
+
     pub(crate) fn connection(&self) -> &Arc<Connection<P>> {
         &self.connection
     }
@@ -142,9 +149,7 @@ impl<P> Charge<P> {
 impl<P> Drop for Charge<P> {
     fn drop(&mut self) {
         self.lower_to_nothing();
-        if let Some(digest) = self.digest {
-            self.connection.unanswered.lock().remove(&digest);
-        }
+        self.answered();
         self.connection.requests.give_back(1);
     }
 }
@@ -230,7 +235,8 @@ impl<P> Connection<P> {
     }
 
     /// Queues a reply without sending it; the caller flushes soon. Gives the bytes queued.
-    pub(crate) fn push(&self, reply: Reply<P>) -> usize {
+    pub(crate) fn push(&self, mut reply: Reply<P>) -> usize {
+        reply.charge.answered();
         let mut outbox = self.outbox.lock();
         if outbox.closed {
             drop(outbox);

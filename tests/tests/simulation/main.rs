@@ -17,6 +17,7 @@ mod clients;
 mod config;
 mod copies;
 mod disk;
+mod disks;
 mod entering;
 mod faults;
 mod followed;
